@@ -1,0 +1,84 @@
+"""Reading typed fields out of decoded JSON, with errors that say which field and what was expected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ezadmin_wire.errors import WireError
+
+T = TypeVar("T")
+
+
+def dump(value: object) -> bytes:
+    """Canonical JSON of a dataclass or JSON value: UTF-8, no spaces, keys sorted; None members are left out."""
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    text = json.dumps(_without_none(plain), ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    return text.encode()
+
+
+def load(kind: type[T], data: bytes) -> T:
+    """Decode JSON bytes into the dataclass ``kind``. Raises WireError (``bad_value``) naming the field."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise WireError("bad_value", f"not JSON: {error}") from error
+    return build(kind, value)
+
+
+def build(kind: type[T], value: object, where: str = "") -> T:
+    """Make the dataclass ``kind`` of a decoded JSON object; unknown members are ignored, so that older readers go on.
+
+    Raises WireError (``bad_value``) that names the member and what it should have been.
+    """
+    if not isinstance(value, Mapping):
+        raise WireError("bad_value", f"{where or kind.__name__}: expected an object, found {_kind_of(value)}")
+    hints = get_type_hints(kind)
+    arguments: dict[str, Any] = {}
+    for member in fields(kind):  # type: ignore[arg-type]
+        name = member.name
+        path = f"{where}.{name}" if where else name
+        if name in value:
+            arguments[name] = _convert(hints[name], value[name], path)
+        elif member.default is MISSING and member.default_factory is MISSING:
+            raise WireError("bad_value", f"{path}: missing")
+    return kind(**arguments)
+
+
+def _convert(kind: Any, value: object, where: str) -> Any:
+    origin = get_origin(kind)
+    if origin is Union:  # Optional[X] is the only union in use
+        if value is None:
+            return None
+        return _convert(next(arg for arg in get_args(kind) if arg is not type(None)), value, where)
+    if origin is list:
+        if not isinstance(value, list):
+            raise WireError("bad_value", f"{where}: expected a list, found {_kind_of(value)}")
+        return [_convert(get_args(kind)[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise WireError("bad_value", f"{where}: expected an object, found {_kind_of(value)}")
+        return {key: _convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
+    if is_dataclass(kind):
+        return build(kind, value, where)  # type: ignore[arg-type]
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise WireError("bad_value", f"{where}: expected {kind.__name__}, found {_kind_of(value)}")
+    return value
+
+
+def _kind_of(value: object) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
+    return value

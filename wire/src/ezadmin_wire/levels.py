@@ -1,0 +1,11 @@
+"""The levels of events (``log.level``), from the most to the least severe; syslog's eight (RFC 5424 table 2) plus two.
+
+A line without a level counts as ``unknown``.
+"""
+
+from __future__ import annotations
+
+LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug", "trace", "unknown")
+UNKNOWN = "unknown"
+SYSLOG_LEVELS = LEVELS[:8]
+"""Level by syslog severity 0..7."""
