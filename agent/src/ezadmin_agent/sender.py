@@ -1,0 +1,403 @@
+"""The sender: takes fsynced frames from the spools, signs them as batches and hands them to Kafka until it has them.
+
+Per stream, frames leave in order and are freed in order: a frame only when it and all before it are acknowledged by all
+in-sync replicas. When one fails, nothing more of its stream is sent until all that is under way has come to an end;
+then sending goes on from the oldest frame not acknowledged, under the same numbers. What Kafka had taken already comes
+twice so, and the pipeline knows it by its number. There is no error after which the sender gives up; only a single line
+that Kafka refuses for its size is dropped, counted and logged.
+
+kafka-python 3.0.12, found by trying and reading: its constructor raises when no broker answers, so the producer is made
+here, in the sender's thread, and made anew when it fails again and again; ``close(timeout)`` raises from its ``flush``
+before it stops the I/O thread while records are under way (see :func:`_close`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+from ezadmin_wire import batch, times
+from ezadmin_wire.batch import ANY_DATASET
+from ezadmin_wire.signing import SigningKey
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+
+from ezadmin_agent.backoff import Backoff
+from ezadmin_agent.spool import Frame, Position, Spools
+
+log = logging.getLogger(__name__)
+
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+RENEW_AFTER = 3
+"""Failures in a row, with no success of any stream between, after which the producer is made anew."""
+
+PRODUCER: Mapping[str, Any] = {
+    "acks": "all",
+    "enable_idempotence": True,
+    "compression_type": "gzip",
+    "allow_auto_create_topics": False,  # else a topic deleted for a moment comes back with one partition
+    "batch_size": 512 << 10,
+    "max_request_size": 2 << 20,  # as max.message.bytes of the data topics
+    "linger_ms": 0,
+    "bootstrap_timeout_ms": 4_000,
+    "max_block_ms": 3_000,
+    "request_timeout_ms": 15_000,
+    "delivery_timeout_ms": 60_000,
+    "reconnect_backoff_max_ms": 3_000,
+    "metadata_max_age_ms": 60_000,
+    "metrics_enabled": False,  # a fifth of its CPU per message
+}
+
+
+@dataclass
+class _Piece:
+    """A batch under way: a frame, or a part of one that was too large. ``frame`` is set on the last piece of a frame."""
+
+    seq: int
+    n: int
+    size: int
+    frame: Optional[Frame]
+    future: Any
+    at: float
+    dropped: bool = False
+
+
+@dataclass
+class _Stream:
+    name: str
+    topic: str
+    cursor: Position
+    backoff: Backoff
+    in_flight: deque[_Piece] = field(default_factory=deque)
+    failed: Optional[BaseException] = None
+    too_large: Optional[_Piece] = None
+    ready_at: float = 0.0
+    limit: int = batch.MAX_LINE * 2
+    lines_sent: int = 0
+    bytes_sent: int = 0
+    lines_refused: int = 0
+    last_ack: Optional[str] = None
+
+
+class Sender:
+    """Sends the frames of ``spools`` as host ``host_id``, signed with ``key``.
+
+    ``bootstrap`` is the broker list as Kafka clients write it; ``options`` override those of :data:`PRODUCER` (TLS,
+    SASL, time limits); ``clock`` gives the wire time of the header ``sent``; ``make_producer(**options)`` makes the
+    producer. At most ``in_flight_bytes`` are under way. Several senders, of several hosts, can live in one process.
+    """
+
+    def __init__(
+        self,
+        spools: Spools,
+        *,
+        host_id: str,
+        key: SigningKey,
+        bootstrap: str,
+        options: Optional[Mapping[str, Any]] = None,
+        clock: Callable[[], str] = times.now,
+        in_flight_bytes: int = 8 << 20,
+        make_producer: Callable[..., Any] = KafkaProducer,
+    ) -> None:
+        self._spools = spools
+        self._host_id = host_id
+        self._key = key
+        self._options = {**PRODUCER, "client_id": f"ezadmin-agent-{host_id[:8]}", **(options or {})}
+        self._options["bootstrap_servers"] = [part.strip() for part in bootstrap.split(",") if part.strip()]
+        self._clock = clock
+        self._budget = in_flight_bytes
+        self._patience = self._options["delivery_timeout_ms"] / 1000 * 2
+        self._make_producer = make_producer
+        self._producer: Any = None
+        self._producer_backoff = Backoff(0.25, 10.0)
+        self._producer_at = 0.0
+        self._failures = 0  # in a row, of all streams
+        self._renew = False
+        self._bytes = 0
+        self._told: dict[str, tuple[str, float]] = {}
+        self._streams = [
+            _Stream(spool.stream, spools.specs[spool.stream].topic, spool.acked, Backoff(0.1, 10.0)) for spool in spools
+        ]
+        self._stop_at: Optional[float] = None
+        self._thread = threading.Thread(target=self._run, name=f"sender-{host_id[:8]}", daemon=True)
+
+    # ------------------------------------------------------------------ what callers see
+
+    def start(self) -> None:
+        """Begin to send, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Send what is in the spools for at most ``timeout`` seconds, then end. Whether everything was acknowledged."""
+        self._stop_at = time.monotonic() + timeout
+        self._spools.wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout + 1.5)
+        return all(spool.pending_lines == 0 for spool in self._spools)
+
+    def wait_acked(self, timeout: float) -> bool:
+        """Wait until every fsynced frame is acknowledged; False if ``timeout`` seconds passed first."""
+        end = time.monotonic() + timeout
+        while any(spool.pending_lines for spool in self._spools):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        return True
+
+    @property
+    def connected(self) -> bool:
+        """Whether a producer stands and the last batches did not fail."""
+        return self._producer is not None and self._failures == 0
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Per stream: ``lines_sent``, ``bytes_sent`` (before compression), ``lines_refused``, ``in_flight``, ``last_ack``."""
+        return {
+            stream.name: {
+                "lines_sent": stream.lines_sent,
+                "bytes_sent": stream.bytes_sent,
+                "lines_refused": stream.lines_refused,
+                "in_flight": len(stream.in_flight),
+                "last_ack": stream.last_ack,
+            }
+            for stream in self._streams
+        }
+
+    # ------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        wake = self._spools.wake
+        while not self._finished():
+            wake.clear()
+            try:
+                busy = self._step()
+            except Exception:  # noqa: BLE001 - whatever went wrong, the frames are still in the spool
+                log.exception("the sender failed unexpectedly; it goes on in a second")
+                self._renew = True
+                time.sleep(1.0)
+                continue
+            if not busy:
+                wake.wait(self._pause())
+        if self._producer is not None:
+            _close(self._producer, 1.0)
+            self._producer = None
+
+    def _finished(self) -> bool:
+        if self._stop_at is None:
+            return False
+        return time.monotonic() >= self._stop_at or all(spool.pending_lines == 0 for spool in self._spools)
+
+    def _step(self) -> bool:
+        """One round; whether something moved."""
+        moved = False
+        for stream in self._streams:
+            moved |= self._reap(stream)
+        self._give_up_stuck()
+        if self._renew and not any(stream.in_flight for stream in self._streams):
+            self._drop_producer()
+        if self._producer is None and not self._connect():
+            return moved
+        if self._renew:
+            return moved
+        for stream in self._streams:
+            moved |= self._fill(stream)
+        return moved
+
+    def _pause(self) -> float:
+        """Seconds until something could be done without being woken."""
+        now = time.monotonic()
+        moments = [stream.ready_at for stream in self._streams if stream.ready_at > now]
+        if self._producer is None and self._producer_at > now:
+            moments.append(self._producer_at)
+        if self._stop_at is not None:
+            moments.append(self._stop_at)
+        return max(0.01, min(1.0, *(moment - now for moment in moments))) if moments else 1.0
+
+    def _connect(self) -> bool:
+        if time.monotonic() < self._producer_at or all(spool.pending_lines == 0 for spool in self._spools):
+            return False
+        try:
+            self._producer = self._make_producer(**self._options)
+        except (KafkaError, OSError) as error:
+            wait = self._producer_backoff.next()
+            self._producer_at = time.monotonic() + wait
+            self._tell("", f"no Kafka broker answers at {','.join(self._options['bootstrap_servers'])}: {_text(error)}")
+            return False
+        log.info("connected to Kafka at %s", ",".join(self._options["bootstrap_servers"]))
+        self._told.pop("", None)
+        return True
+
+    def _drop_producer(self) -> None:
+        self._renew = False
+        self._failures = 0
+        if self._producer is not None:
+            _close(self._producer, 1.0)
+            self._producer = None
+            self._producer_at = time.monotonic() + self._producer_backoff.next()
+
+    def _reap(self, stream: _Stream) -> bool:
+        """Free what was acknowledged; after a failure, begin again when nothing is under way any more."""
+        spool = self._spools[stream.name]
+        moved = False
+        while stream.in_flight:
+            piece = stream.in_flight[0]
+            if not piece.dropped:
+                if not piece.future.is_done:
+                    break
+                if piece.future.failed():
+                    if stream.failed is None:
+                        self._fail(stream, piece, piece.future.exception)
+                    break
+                self._succeed(stream, piece)
+            stream.in_flight.popleft()
+            self._bytes -= piece.size
+            if piece.frame is not None:
+                spool.ack(piece.frame)
+            moved = True
+        if stream.failed is not None and all(piece.dropped or piece.future.is_done for piece in stream.in_flight):
+            self._begin_again(stream)
+            moved = True
+        return moved
+
+    def _begin_again(self, stream: _Stream) -> None:
+        self._bytes -= sum(piece.size for piece in stream.in_flight)
+        stream.in_flight.clear()
+        stream.failed = None
+        stream.cursor = self._spools[stream.name].acked
+
+    def _succeed(self, stream: _Stream, piece: _Piece) -> None:
+        stream.lines_sent += piece.n
+        stream.bytes_sent += piece.size
+        stream.last_ack = self._clock()
+        stream.backoff.reset()
+        self._producer_backoff.reset()
+        self._failures = 0
+        if self._told.pop(stream.name, None):
+            log.info("stream %s: Kafka takes batches again", stream.name)
+
+    def _give_up_stuck(self) -> None:
+        """kafka-python promises an end to every record within delivery_timeout; should it break that, start afresh."""
+        if not any(s.in_flight and time.monotonic() - s.in_flight[0].at > self._patience for s in self._streams):
+            return
+        log.error(
+            "records are under way for more than %.0f s without an answer; a new producer is made", self._patience
+        )
+        for stream in self._streams:
+            self._begin_again(stream)
+        self._drop_producer()
+
+    def _fail(self, stream: _Stream, piece: _Piece, error: BaseException) -> None:
+        stream.failed = error
+        if isinstance(error, TOO_LARGE):
+            self._refused(stream, piece)
+            return
+        self._failures += 1
+        if self._failures >= RENEW_AFTER:
+            self._renew = True
+        stream.ready_at = time.monotonic() + stream.backoff.next()
+        self._tell(stream.name, f"stream {stream.name}: Kafka did not take a batch: {_text(error)}; it is sent again")
+
+    def _refused(self, stream: _Stream, piece: _Piece) -> None:
+        """Kafka refuses the size: cut smaller from now on; a single line cannot be cut and goes."""
+        if piece.n > 1:
+            stream.limit = max(1, piece.size // 2)
+            log.warning("stream %s: Kafka refuses a batch of %d bytes; they are cut smaller", stream.name, piece.size)
+            return
+        stream.too_large = piece
+
+    def _fill(self, stream: _Stream) -> bool:
+        """Send frames behind the cursor while the budget lasts."""
+        if stream.failed is not None or time.monotonic() < stream.ready_at:
+            return False
+        spool = self._spools[stream.name]
+        moved = False
+        while self._bytes < self._budget and stream.failed is None:
+            frame = spool.next_frame(stream.cursor)
+            if frame is None:
+                break
+            for lines, seq, last in _cut(frame, stream.limit):
+                self._send(stream, frame, lines, seq, last)
+                if stream.failed is not None:
+                    break
+            else:
+                stream.cursor = frame.end
+            moved = True
+        return moved
+
+    def _send(self, stream: _Stream, frame: Frame, lines: list[bytes], seq: int, last: bool) -> None:
+        headers, value = batch.encode(
+            self._key,
+            host=self._host_id,
+            topic=stream.topic,
+            stream=stream.name,
+            epoch=frame.epoch,
+            seq=seq,
+            lines=lines,
+            dataset=frame.dataset,
+            tmin=frame.tmin,
+            tmax=frame.tmax,
+            sent=self._clock(),
+            count=frame.dataset != ANY_DATASET and stream.topic.endswith(".logs"),
+        )
+        piece = _Piece(seq, len(lines), len(value), frame if last else None, None, time.monotonic())
+        refused = stream.too_large
+        if refused is not None and piece.n == 1 and piece.seq == refused.seq:
+            stream.too_large = None
+            stream.lines_refused += 1
+            piece.dropped = True
+            log.error(
+                "stream %s: line %d of %d bytes is dropped: Kafka refuses it for its size (max.message.bytes of %s)",
+                *(stream.name, seq, len(value), stream.topic),
+            )
+        else:
+            try:
+                piece.future = self._producer.send(
+                    stream.topic, value=value, key=self._host_id.encode(), headers=headers
+                )
+            except (KafkaError, ValueError) as error:  # ValueError: the topic vanished from the metadata just now
+                self._fail(stream, piece, error)
+                return
+            piece.future.add_both(lambda *_: self._spools.wake.set())
+        stream.in_flight.append(piece)
+        self._bytes += piece.size
+
+    def _tell(self, about: str, text: str) -> None:
+        """Log a failure when it is new, and then once a minute."""
+        now = time.monotonic()
+        before = self._told.get(about)
+        if before is None or before[0] != text or now - before[1] >= 60.0:
+            self._told[about] = (text, now)
+            log.warning("%s", text)
+
+
+def _cut(frame: Frame, limit: int) -> Iterable[tuple[list[bytes], int, bool]]:
+    """The frame's lines in runs of at most ``limit`` bytes (at least one line): lines, first number, whether the last."""
+    lines = frame.lines()
+    if len(frame.value) <= limit:
+        yield lines, frame.seq, True
+        return
+    start, size = 0, 0
+    for index, line in enumerate(lines):
+        if index > start and size + len(line) + 1 > limit:
+            yield lines[start:index], frame.seq + start, False
+            start, size = index, 0
+        size += len(line) + 1
+    yield lines[start:], frame.seq + start, True
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _close(producer: Any, timeout: float) -> None:
+    """Close ``producer`` for good, also with records under way: they are in the spool."""
+    try:
+        producer.close(timeout=timeout)
+    except KafkaError:
+        # its close() waits for the records first and raises before it stops the I/O thread; there is no public way left
+        producer._sender.force_close()
+        producer._closed = True
