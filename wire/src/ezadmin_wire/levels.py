@@ -9,3 +9,9 @@ LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info"
 UNKNOWN = "unknown"
 SYSLOG_LEVELS = LEVELS[:8]
 """Level by syslog severity 0..7."""
+_KNOWN = frozenset(LEVELS)
+
+
+def known_level(text: str) -> str:
+    """The level that an event counts under: ``text`` if it is one of :data:`LEVELS`, else ``unknown``."""
+    return text if text in _KNOWN else UNKNOWN

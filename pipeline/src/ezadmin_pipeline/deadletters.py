@@ -1,0 +1,135 @@
+"""Dead letters: what cannot become a document, kept whole in ``<prefix>.dlq`` with its reason, for a person.
+
+The value is the original: a Kafka message's value (``kind: message``), one line (``kind: line``), or a rollup document
+whose index is gone (``kind: rollup``). The key is the host's id. The headers:
+
+===========================  =========================================================================================
+id                           names the letter: the same thing that dies twice is the same letter
+kind, reason, error          ``message | line | rollup``; a short stable word; what was said about it
+topic, partition, offset     where the original stood; ``line``: its number in the message, from 0
+by, time                     ``pipeline`` or ``cmdb-worker``; when
+orig.key, orig.<header>      of a message: its key and headers, so that it can be sent again as it was; of a line: the
+                             headers of its batch, without ``sig``
+index, version               of a rollup: where it belongs
+===========================  =========================================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from ezadmin_wire.times import now
+
+_log = logging.getLogger(__name__)
+MAX_REQUEST = 5 << 20
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One dead letter before it is written; ``headers`` without ``by`` and ``time``."""
+
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = field(default_factory=list)
+
+
+def message_letter(
+    topic: str,
+    partition: int,
+    offset: int,
+    key: bytes | None,
+    headers: Sequence[tuple[str, bytes]],
+    value: bytes | None,
+    reason: str,
+    error: str,
+) -> DeadLetter:
+    """The dead letter of a whole Kafka message."""
+    place = f"{topic}/{partition}/{offset}"
+    fields = [("id", place), ("kind", "message"), ("reason", reason), ("error", error[:1000]), ("topic", topic)]
+    fields += [("partition", str(partition)), ("offset", str(offset))]
+    encoded = [(name, text.encode("utf-8", "replace")) for name, text in fields]
+    original = [(f"orig.{name}", data) for name, data in headers if isinstance(data, bytes)]
+    if key is not None:
+        original.insert(0, ("orig.key", key))
+    return DeadLetter(key, value or b"", [*encoded, *original])
+
+
+class DeadLetters:
+    """Writes dead letters and knows which are acknowledged. ``bootstrap``: Kafka's address, ``topic``: the DLQ."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._producer: Any = None
+        self._unsent: list[DeadLetter] = []
+        self._pending: list[tuple[DeadLetter, Any]] = []
+        self.written = 0
+
+    def send(self, letter: DeadLetter) -> None:
+        """Take a letter; :meth:`flush` makes sure of it."""
+        self._unsent.append(letter)
+
+    def flush(self, keep_alive: Callable[[], None]) -> None:
+        """Return when Kafka has acknowledged every letter, however long that takes; ``keep_alive`` may raise."""
+        while self._unsent or self._pending:
+            letters, self._unsent = self._unsent, []
+            try:
+                if self._producer is None:
+                    self._producer = self._connect()
+                for letter in letters:
+                    self._pending.append((letter, self._produce(letter)))
+                letters = []
+            except KafkaError as error:
+                self._failed(error)
+            sent = [letter for letter, _ in self._pending]
+            self._unsent = [letter for letter in letters if letter not in sent] + self._unsent
+            self._settle(keep_alive)
+            if self._unsent:
+                keep_alive()
+                time.sleep(0.5)
+
+    def _settle(self, keep_alive: Callable[[], None]) -> None:
+        pending, self._pending = self._pending, []
+        for letter, future in pending:
+            try:
+                while not future.is_done:
+                    keep_alive()
+                    time.sleep(0.01)
+                future.get(timeout=0)
+                self.written += 1
+            except KafkaError as error:
+                self._unsent.append(letter)
+                self._failed(error)
+
+    def _failed(self, error: KafkaError) -> None:
+        _log.warning("dead letters wait, Kafka does not take them: %s", error)
+        if self._producer is not None:
+            self._producer.close(timeout=0)
+            self._producer = None
+
+    def _connect(self) -> Any:
+        return KafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            acks="all",
+            compression_type="gzip",
+            max_request_size=MAX_REQUEST,
+            delivery_timeout_ms=30_000,
+            request_timeout_ms=10_000,
+            bootstrap_timeout_ms=5_000,
+        )
+
+    def _produce(self, letter: DeadLetter) -> Any:
+        headers = [*letter.headers, ("by", b"pipeline"), ("time", now().encode())]
+        return self._producer.send(self._topic, key=letter.key, value=letter.value, headers=headers)
+
+    def close(self) -> None:
+        """Close the connection; letters that were not flushed are lost, so flush first."""
+        if self._producer is not None:
+            self._producer.close(timeout=5)

@@ -1,0 +1,158 @@
+"""What the cmdb says, as the pipeline knows it: hosts with keys, names and labels, read from ``<prefix>.config``."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from ezadmin_pipeline.lines import host_prefix
+from ezadmin_wire import WireError
+from ezadmin_wire import config as wire
+from ezadmin_wire.signing import VerifyKey
+
+_log = logging.getLogger(__name__)
+
+
+class Host:
+    """A host's record, prepared for use: keys by kid, the start of its documents, members for rollup documents."""
+
+    __slots__ = ("keys", "members", "prefix", "state")
+
+    def __init__(self, host_id: str, record: wire.HostRecord) -> None:
+        self.state = record.state
+        self.keys: dict[str, VerifyKey] = {}
+        for key in record.keys:
+            if not key.revoked:
+                self.keys[key.kid] = VerifyKey.from_hex(key.public)
+        self.prefix = host_prefix(host_id, record.name, record.labels)
+        self.members: dict[str, Any] = {"host.name": record.name}
+        if record.labels:
+            self.members["labels"] = record.labels
+
+
+class Directory:
+    """Config records by key; what does not verify is refused and logged, and the older record stays in force."""
+
+    def __init__(self, verify_keys: Sequence[VerifyKey]) -> None:
+        self._verify_keys = verify_keys
+        self._revisions: dict[str, int] = {}
+        self._hosts: dict[str, Host] = {}
+        self.rules = wire.RulesRecord()
+        self.rules_revision = 0
+        self.refused = 0
+
+    def take(self, key: bytes | None, headers: Sequence[tuple[str, bytes]], value: bytes | None) -> None:
+        """Take one message of the config topic."""
+        try:
+            record = wire.decode(key, headers, value, self._verify_keys)
+            self._apply(record)
+        except WireError as error:
+            self.refused += 1
+            _log.error("config record refused: %s", error, extra={"fields": {"error.type": error.reason}})
+
+    def _apply(self, record: wire.ConfigRecord) -> None:
+        kind, _, identifier = record.key.partition("/")
+        if record.record is not None:
+            if record.revision <= self._revisions.get(record.key, -1):
+                return
+            if isinstance(record.record, wire.HostRecord):
+                self._hosts[identifier] = Host(identifier, record.record)
+            elif isinstance(record.record, wire.RulesRecord):
+                self.rules = record.record
+                self.rules_revision = record.revision
+            self._revisions[record.key] = record.revision
+        elif kind == "host":
+            self._hosts.pop(identifier, None)
+
+    def find_key(self, host: str, kid: str) -> VerifyKey | None:
+        """The key ``kid`` of ``host``, None if it is unknown. Raises WireError (``host_not_active``)."""
+        entry = self._hosts.get(host)
+        if entry is None:
+            return None
+        if entry.state != "active":
+            raise WireError("host_not_active", f"host {host} is {entry.state}")
+        return entry.keys.get(kid)
+
+    def host(self, host_id: str) -> Host:
+        """The host's entry; for one that is not known (signatures off), an entry that names it by its id."""
+        entry = self._hosts.get(host_id)
+        return Host(host_id, wire.HostRecord(name=host_id)) if entry is None else entry
+
+    def catch_up(self) -> None:
+        """Read what there is to read; a directory without a topic (tests) has nothing to."""
+
+
+class TopicDirectory(Directory):
+    """A directory that reads the config topic by itself: whole at first, then what comes.
+
+    ``keep_alive`` is called while it waits, and may raise to give up.
+    """
+
+    def __init__(
+        self, bootstrap: str, topic: str, verify_keys: Sequence[VerifyKey], keep_alive: Callable[[], None]
+    ) -> None:
+        super().__init__(verify_keys)
+        self._partition = TopicPartition(topic, 0)
+        self._bootstrap = bootstrap
+        self._keep_alive = keep_alive
+        self._consumer: Any = None
+
+    def _connect(self) -> Any:
+        consumer = KafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            bootstrap_timeout_ms=5_000,
+            metadata_max_age_ms=30_000,
+        )
+        consumer.assign([self._partition])
+        consumer.seek_to_beginning(self._partition)
+        return consumer
+
+    def poll(self) -> None:
+        """Take what has come, without waiting."""
+        try:
+            self._read(0)
+        except KafkaError as error:
+            self._failed(error)
+
+    def catch_up(self) -> None:
+        """Return when everything that stood in the topic at the call has been taken, however long that takes."""
+        while True:
+            self._keep_alive()
+            try:
+                if self._consumer is None:
+                    self._consumer = self._connect()
+                end = self._consumer.end_offsets([self._partition], timeout_ms=5_000)[self._partition]
+                if self._consumer.position(self._partition, timeout_ms=5_000) > end:  # the topic was made anew
+                    self._consumer.seek_to_beginning(self._partition)
+                while self._consumer.position(self._partition, timeout_ms=5_000) < end:
+                    self._keep_alive()
+                    self._read(100)
+                return
+            except KafkaError as error:
+                self._failed(error)
+                time.sleep(0.5)
+
+    def _read(self, timeout_ms: int) -> None:
+        if self._consumer is None:
+            self._consumer = self._connect()
+        for records in self._consumer.poll(timeout_ms=timeout_ms).values():
+            for record in records:
+                self.take(record.key, record.headers, record.value)
+
+    def _failed(self, error: KafkaError) -> None:
+        _log.warning("the config topic cannot be read: %s", error)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._consumer is not None:
+            self._consumer.close(autocommit=False, timeout_ms=1_000)
+            self._consumer = None

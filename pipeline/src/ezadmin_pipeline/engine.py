@@ -1,0 +1,558 @@
+"""Decides what becomes of every message, and makes sure of it.
+
+The promise: nothing lost, nothing twice, counts exact, whatever is killed, whoever else works on the same partition.
+
+Per partition there is one commit record (:mod:`ezadmin_pipeline.commits`). A worker reads it, goes on at its ``upto``,
+and from time to time, at a message boundary f, makes a **barrier**, in this order:
+
+1. every document before f is acknowledged by Elasticsearch, or its dead letter by Kafka;
+2. the commit record with ``upto`` = f, the ``seq`` seen, *and the rollup documents of this commit in full* is written
+   over the record it was made from: this one write is the commit;
+3. the rollup documents are written, with the commit's number as version; alerts are sent;
+4. the offset is committed to Kafka, for people to see: nobody goes by it.
+
+Killed before 2: the next owner reads everything again from the old ``upto``. Documents are made anew under the same
+``_id`` (409, already there), counts start from the old record. Killed after 2: the next owner writes 3 again from the
+record; same documents, same version. A second owner at the same time: one of the two fails at 2, forgets all, and
+reads again. So rollups and seq ranges are always those of one chain of commits, and a decision (a rule, a revoked key)
+that differs between two attempts counts only in the attempt that was committed.
+
+A line is known by (host, stream, epoch, seq). What was seen is a re-send: not counted, not indexed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import orjson
+
+from ezadmin_pipeline import commits, rollups
+from ezadmin_pipeline.deadletters import DeadLetter, message_letter
+from ezadmin_pipeline.directory import Directory
+from ezadmin_pipeline.elastic import Elastic, Unavailable, action
+from ezadmin_pipeline.indexer import Chunk, Indexer
+from ezadmin_pipeline.lines import BadLine, LineReader, suspicious
+from ezadmin_pipeline.ranges import Ranges
+from ezadmin_pipeline.rollups import Counts, Key
+from ezadmin_pipeline.settings import Settings
+from ezadmin_wire import WireError
+from ezadmin_wire import batch as wire
+from ezadmin_wire.ids import event_id, event_id_prefix
+from ezadmin_wire.levels import known_level
+from ezadmin_wire.times import format_time, parse_time
+
+_log = logging.getLogger(__name__)
+_KNOWN_COUNTS = 20_000
+"""Rollup documents of a partition whose values are kept in memory; others are read when they are needed."""
+
+
+class Letters(Protocol):
+    """Where dead letters go."""
+
+    def send(self, letter: DeadLetter) -> None:
+        """Take a letter."""
+
+    def flush(self, keep_alive: Callable[[], None]) -> None:
+        """Return when all that were taken are safe."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A Kafka message; ``fetched`` is monotonic seconds of the clock when it was received."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    headers: list[tuple[str, bytes]]
+    value: bytes | None
+    fetched: float = 0.0
+
+
+class Shard:
+    """One partition in the hands of this worker. Everything since its last commit is in memory only."""
+
+    def __init__(self, engine: Engine, record: commits.CommitRecord, end: int) -> None:
+        self.live = True
+        self.record = record
+        self.next = record.upto
+        self.end = end
+        """The partition's end when it was assigned: what lies beyond was read by nobody before."""
+        self.seen = {name: Ranges((a, b) for a, b in ranges) for name, ranges in record.seen.items()}
+        self.delta: dict[Key, Counts] = {}
+        self.base: OrderedDict[Key, Counts] = OrderedDict()
+        self.outstanding = 0
+        self._engine = engine
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something to commit."""
+        return self.next != self.record.upto
+
+    def settled(self, lines: int) -> None:
+        """See :class:`ezadmin_pipeline.indexer.Owner`."""
+        self.outstanding -= lines
+
+    def conflicted(self, chunk: Chunk, i: int) -> None:
+        """See :class:`ezadmin_pipeline.indexer.Owner`."""
+        self._engine.conflicts += 1
+        where = f"{self.record.topic}/{self.record.partition}/{chunk.offset} line {chunk.numbers[i]}"
+        _log.error(
+            "%s: a document with this identity and time is already there: a cloned host, or a clock set back",
+            where,
+            extra={"fields": {"host.id": chunk.tags[i][1], "event.original": chunk.documents[i][:500].decode()}},
+        )
+
+    def died(self, chunk: Chunk, i: int, reason: str, text: str) -> None:
+        """See :class:`ezadmin_pipeline.indexer.Owner`."""
+        self.outstanding -= 1
+        self._engine.bury_line(self, chunk, i, reason, text)
+
+    def count(self, key: Key) -> Counts:
+        """The counts of ``key`` since the last commit."""
+        counts = self.delta.get(key)
+        if counts is None:
+            counts = self.delta[key] = Counts()
+        return counts
+
+
+class Engine:
+    """Everything between a message and Elasticsearch, without Kafka's consumer: see the module's docstring.
+
+    ``keep_alive`` is called whenever something has to be waited for, and may raise to give up. ``clock`` gives
+    monotonic seconds, ``today`` the current UTC date-time. ``threads`` is the number of bulks in flight (0: none).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        elastic: Elastic,
+        letters: Letters,
+        directory: Directory,
+        *,
+        keep_alive: Callable[[], None],
+        clock: Callable[[], float],
+        today: Callable[[], datetime] = lambda: datetime.now(UTC),
+        threads: int | None = None,
+    ) -> None:
+        self._settings = settings
+        self._names = settings.names
+        self._elastic = elastic
+        self._letters = letters
+        self._directory = directory
+        self._keep_alive = keep_alive
+        self._clock = clock
+        self._today = today
+        self._reader = LineReader()
+        self._id_prefixes: dict[tuple[str, str, str], str] = {}
+        self._caught_up = float("-inf")
+        self._refused_rollups: dict[str, float] = {}
+        self.shards: dict[tuple[str, int], Shard] = {}
+        self.indexer = Indexer(
+            elastic,
+            current_index=self._current_index,
+            clock=clock,
+            bulk_bytes=settings.bulk_bytes,
+            in_flight=settings.bulk_in_flight if threads is None else threads,
+            retry_past_index=settings.retry_past_index,
+        )
+        self.conflicts = 0
+        self.resent = 0
+        self.lines = 0
+        self.unverified = 0
+
+    # partitions come and go
+
+    def assign(self, topic: str, partition: int, topic_id: str, start: int, end: int) -> int:
+        """Take a partition that holds offsets ``start`` to ``end``; returns the offset to read from.
+
+        Raises Unavailable if its commit record cannot be read now.
+        """
+        self.drop(topic, partition)
+        record = commits.load(self._elastic, self._names, topic, partition)
+        if record is None:
+            record = commits.CommitRecord(topic, partition, topic_id, upto=start)
+        self._write_rollups(record)
+        if record.topic_id != topic_id:
+            # a topic made anew: its offsets begin again, but hosts go on numbering, so what was seen still counts
+            _log.warning("topic %s was made anew; partition %d is read from its beginning", topic, partition)
+            record.topic_id, record.upto = topic_id, start
+        elif record.upto > end:
+            _log.error(
+                "%s/%d ends at %d, before %d which was already read: Kafka lost messages; all of it is read again, "
+                "and what was seen is recognised by its numbers",
+                *(topic, partition, end, record.upto),
+            )
+            record.upto = start
+        elif record.upto < start:
+            _log.error(
+                "%s/%d begins at %d: %d messages from %d on were deleted by Kafka before they were read",
+                *(topic, partition, start, start - record.upto, record.upto),
+            )
+            record.upto = start
+        shard = Shard(self, record, end)
+        self.shards[topic, partition] = shard
+        return shard.next
+
+    def drop(self, topic: str, partition: int) -> None:
+        """Give a partition up. What is not committed is forgotten; the next owner does it again."""
+        shard = self.shards.pop((topic, partition), None)
+        if shard is not None:
+            shard.live = False
+
+    # messages
+
+    def process(self, message: Message) -> None:
+        """Decide about one message, in order within its partition. Messages of partitions not held are ignored."""
+        shard = self.shards.get((message.topic, message.partition))
+        if shard is None or message.offset < shard.next:
+            return
+        shard.next = message.offset + 1
+        try:
+            batch = self._decode(message)
+        except WireError as error:
+            _log.warning(
+                "dead letter: %s/%d/%d: %s",
+                *(message.topic, message.partition, message.offset, error),
+                extra={"fields": {"error.type": error.reason}},
+            )
+            self._letters.send(
+                message_letter(
+                    message.topic,
+                    message.partition,
+                    message.offset,
+                    message.key,
+                    message.headers,
+                    message.value,
+                    error.reason,
+                    str(error),
+                )
+            )
+            return
+        self._take(shard, message, batch)
+
+    def _decode(self, message: Message) -> wire.Batch:
+        mode = self._settings.signatures
+        find_key = None if mode == "off" else self._directory.find_key
+        try:
+            return wire.decode(message.topic, message.key, message.headers, message.value, find_key)
+        except WireError as error:
+            if error.reason == "unknown_key" and self._caught_up < message.fetched:
+                # the record may have been written just before the batch: read config to its end before judging
+                self._caught_up = self._clock()
+                self._directory.catch_up()
+                return self._decode(message)
+            if mode == "warn" and error.reason in ("unknown_key", "bad_signature", "host_not_active"):
+                self.unverified += 1
+                _log.warning("accepted without a valid signature: %s", error)
+                return wire.decode(message.topic, message.key, message.headers, message.value, None)
+            raise
+
+    def _take(self, shard: Shard, message: Message, batch: wire.Batch) -> None:
+        name = f"{batch.host}/{batch.stream}/{batch.epoch}"
+        seen = shard.seen.get(name)
+        if seen is None:
+            seen = shard.seen[name] = Ranges()
+        new = seen.missing(batch.seq, batch.seq + batch.n)
+        self.resent += batch.n - sum(b - a for a, b in new)
+        if not new:
+            return
+        seen.add(batch.seq, batch.seq + batch.n)
+        host = self._directory.host(batch.host)
+        prefix = host.prefix + format_time(self._today()).encode() + b'",'
+        counted = batch.topic == self._names.logs
+        chunk = Chunk(shard, message.offset, fresh=message.offset >= shard.end and not counted)
+        suspect = suspicious(batch.value)
+        all_lines = batch.lines()
+        id_prefix = self._id_prefix(batch)
+        read, dataset = self._reader.read, batch.dataset
+        tally: dict[tuple[str, str], list[int]] = {}
+        actions: dict[str, tuple[str, bytes]] = {}
+        for first, last in new:
+            for seq in range(first, last):
+                raw = all_lines[seq - batch.seq]
+                try:
+                    line = read(raw, dataset, prefix, suspect)
+                except BadLine as error:
+                    self._bury_unread(shard, message, batch, seq, raw, counted, error)
+                    continue
+                day = line.minute[:10]
+                index = actions.get(day)
+                if index is None:
+                    index = actions[day] = self._action(counted, day, id_prefix)
+                chunk.indices.append(index[0])
+                chunk.actions.append(index[1] + b'%x"}}\n' % seq if counted else index[1])
+                chunk.documents.append(line.document)
+                chunk.numbers.append(seq - batch.seq)
+                chunk.tags.append((batch, batch.host, line.minute, line.level, raw))
+                if counted:
+                    cell = tally.get((line.minute, line.level))
+                    if cell is None:
+                        tally[line.minute, line.level] = [1, len(raw)]
+                    else:
+                        cell[0] += 1
+                        cell[1] += len(raw)
+        for (minute, level), (count, size) in tally.items():
+            for key in rollups.keys_of(minute, batch.host, dataset, level):
+                counts = shard.count(key)
+                counts.seen += count
+                counts.bytes += size
+        if chunk.documents:
+            self.lines += len(chunk.documents)
+            shard.outstanding += len(chunk.documents)
+            self.indexer.add(chunk)
+
+    def _id_prefix(self, batch: wire.Batch) -> str:
+        key = (batch.host, batch.stream, batch.epoch)
+        prefix = self._id_prefixes.get(key)
+        if prefix is None:
+            if len(self._id_prefixes) > 50_000:
+                self._id_prefixes.clear()
+            prefix = self._id_prefixes[key] = event_id_prefix(*key)
+        return prefix
+
+    def _action(self, counted: bool, day: str, id_prefix: str) -> tuple[str, bytes]:
+        # events: everything of the action line but the number of the line; metrics: Elasticsearch makes the id
+        if counted:
+            index = self._names.logs_index(day)
+            return index, f'{{"create":{{"_index":"{index}","_id":"{id_prefix}'.encode()
+        index = self._names.metrics_index(day)
+        return index, f'{{"create":{{"_index":"{index}"}}}}\n'.encode()
+
+    # dead letters
+
+    def _bury_unread(
+        self, shard: Shard, message: Message, batch: wire.Batch, seq: int, raw: bytes, counted: bool, error: BadLine
+    ) -> None:
+        # a line whose time cannot be read counts in the minute in which its batch began
+        minute = format_time(parse_time(batch.tmin))[:16]
+        level = known_level(next(iter(wire.count_levels(raw + b"\n"))))
+        if counted:
+            for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
+                counts = shard.count(key)
+                counts.seen += 1
+                counts.dead += 1
+                counts.bytes += len(raw)
+        self._bury(shard, message.offset, seq - batch.seq, batch, raw, error.reason, str(error))
+
+    def bury_line(self, shard: Shard, chunk: Chunk, i: int, reason: str, text: str) -> None:
+        """Make a dead letter of line ``i`` of a chunk that Elasticsearch will not take."""
+        batch, host, minute, level, raw = chunk.tags[i]
+        if batch.topic == self._names.logs:
+            for key in rollups.keys_of(minute, host, batch.dataset, level):
+                shard.count(key).dead += 1
+        self._bury(shard, chunk.offset, chunk.numbers[i], batch, raw, reason, text)
+
+    def _bury(
+        self, shard: Shard, offset: int, number: int, batch: wire.Batch, raw: bytes, reason: str, text: str
+    ) -> None:
+        record = shard.record
+        place = f"{record.topic}/{record.partition}/{offset}/{number}"
+        _log.warning(
+            "dead letter: %s: %s", place, text, extra={"fields": {"error.type": reason, "host.id": batch.host}}
+        )
+        identity = event_id(self._id_prefix(batch), batch.seq + number)
+        fields = [("id", identity), ("kind", "line"), ("reason", reason), ("error", text[:1000])]
+        fields += [("topic", record.topic), ("partition", str(record.partition)), ("offset", str(offset))]
+        fields += [("line", str(number)), ("orig.host", batch.host), ("orig.stream", batch.stream)]
+        fields += [("orig.epoch", batch.epoch), ("orig.seq", str(batch.seq)), ("orig.dataset", batch.dataset)]
+        headers = [(name, value.encode("utf-8", "replace")) for name, value in fields]
+        self._letters.send(DeadLetter(batch.host.encode(), raw, headers))
+
+    # barrier
+
+    def pump(self) -> None:
+        """Settle answers, send again what is due, send what has waited long enough."""
+        self.indexer.pump(self._settings.bulk_delay)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a barrier would commit something."""
+        return any(shard.dirty for shard in self.shards.values())
+
+    def barrier(self, topic_ids: Mapping[str, str]) -> tuple[dict[tuple[str, int], int], list[tuple[str, int]]]:
+        """Commit what was processed; ``topic_ids`` as Kafka says them now, after the last message was received.
+
+        Returns the new ``upto`` of each committed partition, and the partitions that must be assigned anew: their topic
+        was made anew, or another owner was first. Raises Unavailable if it is not known what was committed: then every
+        partition must be assigned anew.
+        """
+        lost = [place for place, shard in self.shards.items() if topic_ids.get(place[0]) != shard.record.topic_id]
+        for place in lost:
+            self.drop(*place)
+        self.indexer.drain(self._keep_alive)
+        ready = [shard for shard in self.shards.values() if shard.dirty and not shard.outstanding]
+        ready = [shard for shard in ready if self._know_base(shard)]
+        self._letters.flush(self._keep_alive)
+        ready = [shard for shard in ready if shard.live]  # waiting may have taken some away
+        if not ready:
+            return {}, lost
+        records = [self._next_record(shard) for shard in ready]
+        done: dict[tuple[str, int], int] = {}
+        for shard, record, written in zip(
+            ready, records, commits.save(self._elastic, self._names, records), strict=True
+        ):
+            place = (record.topic, record.partition)
+            if not written:
+                _log.warning("%s/%d has another owner; it is read again from the last commit", *place)
+                self.drop(*place)
+                lost.append(place)
+                continue
+            for key, counts in shard.delta.items():
+                shard.base[key].add(counts)
+            shard.delta = {}
+            shard.record = record
+            while len(shard.base) > _KNOWN_COUNTS:
+                shard.base.popitem(last=False)
+            self._write_rollups(record)
+            done[place] = record.upto
+        return done, lost
+
+    def _next_record(self, shard: Shard) -> commits.CommitRecord:
+        old = shard.record
+        pending = []
+        for key, delta in shard.delta.items():
+            counts = Counts()
+            counts.add(shard.base[key])
+            counts.add(delta)
+            members = self._directory.host(key.host).members if key.host else {}
+            place = (old.topic, old.partition)
+            pending.append(
+                commits.PendingRollup(
+                    rollups.document_id(key, *place),
+                    rollups.index_of(key, self._names),
+                    rollups.document(key, counts, *place, members),
+                    rollups.document(key, delta, *place, members),
+                )
+            )
+        return commits.CommitRecord(
+            topic=old.topic,
+            partition=old.partition,
+            topic_id=old.topic_id,
+            commit=old.commit + 1,
+            upto=shard.next,
+            seen={name: ranges.to_list() for name, ranges in shard.seen.items()},
+            rollups=pending,
+            rules_revision=self._directory.rules_revision,
+            thresholds=old.thresholds,
+            surges=old.surges,
+            exemplars=old.exemplars,
+            place=old.place,
+        )
+
+    def _know_base(self, shard: Shard) -> bool:
+        """Read the stored counts of keys that are not in memory; False if that must wait."""
+        unknown = [key for key in shard.delta if key not in shard.base]
+        for key in shard.delta:
+            if key in shard.base:
+                shard.base.move_to_end(key)
+        if not unknown:
+            return True
+        place = (shard.record.topic, shard.record.partition)
+        docs = [
+            {"_index": rollups.index_of(key, self._names), "_id": rollups.document_id(key, *place)} for key in unknown
+        ]
+        status, answer = self._elastic.request("POST", "/_mget", body=orjson.dumps({"docs": docs}))
+        if status != 200:
+            raise Unavailable(f"rollup documents: {status} {answer}")
+        known = True
+        for key, doc in zip(unknown, answer["docs"], strict=True):
+            error = doc.get("error")
+            if error is None or error["type"] == "index_not_found_exception":
+                found = doc.get("found", False)
+                shard.base[key] = Counts.from_fields(doc["_source"]) if found else Counts()
+                self._refused_rollups.pop(doc["_index"], None)
+            elif self._wait_for_rollup(doc["_index"], str(error.get("reason"))):
+                known = False
+            else:
+                self._bury_rollup(shard, key, str(error["type"]), str(error.get("reason")))
+        return known
+
+    def _wait_for_rollup(self, index: str, text: str) -> bool:
+        if index not in self._refused_rollups:
+            _log.warning("rollup index %s cannot be read, counts for it wait: %s", index, text)
+        since = self._refused_rollups.setdefault(index, self._clock())
+        return index >= self._current_index(index) or self._clock() - since < self._settings.retry_past_index
+
+    def _bury_rollup(self, shard: Shard, key: Key, reason: str, text: str) -> None:
+        # what this commit would have added becomes a document of its own, to be written when the index is back
+        record = shard.record
+        delta = shard.delta.pop(key)
+        members = self._directory.host(key.host).members if key.host else {}
+        document = rollups.document(key, delta, record.topic, record.partition, members)
+        identity = rollups.document_id(key, record.topic, record.partition, str(record.commit + 1))
+        self._letters.send(rollup_letter(identity, rollups.index_of(key, self._names), document, reason, text))
+
+    def _write_rollups(self, record: commits.CommitRecord) -> None:
+        """Write the rollup documents of a commit, until they stand there or their letters do."""
+        waiting = record.rollups
+        buried = False
+        while waiting:
+            parts = []
+            for item in waiting:
+                parts.append(action("index", item.index, item.id, version=record.commit, version_type="external_gte"))
+                parts.append(orjson.dumps(item.full) + b"\n")
+            try:
+                status, answer = self._elastic.request(
+                    "POST", "/_bulk", params={"timeout": "30s"}, body=b"".join(parts)
+                )
+            except Unavailable as error:
+                status, answer = 503, str(error)
+            if status != 200:
+                _log.warning("rollup documents wait: %s %s", status, answer)
+                self._keep_alive()
+                continue
+            still = []
+            for item, outcome in zip(waiting, answer["items"], strict=True):
+                result = outcome["index"]
+                if result["status"] in (200, 201, 409):  # 409: a later commit has written it
+                    self._refused_rollups.pop(item.index, None)
+                elif self._wait_for_rollup(item.index, result["error"]["type"]):
+                    still.append(item)
+                else:
+                    identity = f"{item.id}-{record.commit}"
+                    kind, reason = result["error"]["type"], str(result["error"].get("reason"))
+                    self._letters.send(rollup_letter(identity, item.index, item.delta, kind, reason))
+                    self._forget_base(record, item.id)
+                    buried = True
+            waiting = still
+            if waiting:
+                self._keep_alive()
+        if buried:
+            self._letters.flush(self._keep_alive)
+
+    def _forget_base(self, record: commits.CommitRecord, identity: str) -> None:
+        shard = self.shards.get((record.topic, record.partition))
+        if shard is not None:
+            for key in [k for k in shard.base if rollups.document_id(k, record.topic, record.partition) == identity]:
+                del shard.base[key]
+
+    def _current_index(self, index: str) -> str:
+        """Today's index of the same kind as ``index``."""
+        today = format_time(self._today())
+        names = self._names
+        for rollup in rollups.ROLLUPS:
+            if index.startswith(f"{names.prefix}-rollup-{rollup}-2"):
+                return names.rollup_index(rollup, today)
+        return names.logs_index(today) if index.startswith(f"{names.prefix}-logs-") else names.metrics_index(today)
+
+    def close(self) -> None:
+        """Give up all partitions and stop the threads."""
+        for place in list(self.shards):
+            self.drop(*place)
+        self.indexer.close()
+
+
+def rollup_letter(identity: str, index: str, document: Mapping[str, Any], reason: str, text: str) -> DeadLetter:
+    """The dead letter of counts whose index is not there: a document to be written by itself."""
+    fields = [("id", identity), ("kind", "rollup"), ("reason", reason), ("error", text[:1000]), ("index", index)]
+    fields += [("topic", str(document["kafka.topic"])), ("partition", str(document["kafka.partition"]))]
+    host = str(document.get("host.id", ""))
+    return DeadLetter(
+        host.encode() or None, orjson.dumps(document), [(n, v.encode("utf-8", "replace")) for n, v in fields]
+    )

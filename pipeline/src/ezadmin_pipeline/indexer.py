@@ -1,0 +1,375 @@
+"""Writes documents to Elasticsearch and settles each one: stored, already there, or a dead letter. Never lost.
+
+Errors are judged item by item:
+
+* 201: stored. 409: already there, so a re-send or a repeated read; the same document.
+* 429, 5xx, a closed or missing index, a write block: the index refuses. That item alone is sent again: for ever if it
+  belongs to today's index, or if today's index refuses as well; else for ``retry_past_index`` seconds since the index
+  began to refuse, and then it is a dead letter.
+* ``failed to parse field [F]``: F moves to ``unmapped`` as a string and the item is sent again, up to 8 fields.
+* any other: a dead letter.
+
+A request without an answer, or answered 429 or 5xx as a whole, is sent again whole, for ever.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import re
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, Protocol
+
+import orjson
+
+from ezadmin_pipeline.elastic import Elastic, SignInRefused, Unavailable
+
+_log = logging.getLogger(__name__)
+
+MAX_MOVED = 8
+_REFUSALS = frozenset({"index_closed_exception", "index_not_found_exception", "cluster_block_exception"})
+_FIELD = re.compile(r"failed to parse field \[([^\]]+)\]|object mapping for \[([^\]]+)\] tried to parse")
+_BULK_PARAMS = {
+    "timeout": "30s",
+    "filter_path": "errors,items.*.status,items.*.error.type,items.*.error.reason",
+}
+_FIRST_DELAY = 0.1
+_LAST_DELAY = 5.0
+
+
+class Owner(Protocol):
+    """The partition that lines come from, told what became of them."""
+
+    live: bool
+    """False once the partition was given up: its lines are somebody else's then."""
+
+    def settled(self, lines: int) -> None:
+        """So many lines are stored or already there."""
+
+    def conflicted(self, chunk: Chunk, i: int) -> None:
+        """Line ``i`` met another document under its name though nobody can have written it before."""
+
+    def died(self, chunk: Chunk, i: int, reason: str, text: str) -> None:
+        """Line ``i`` is a dead letter."""
+
+
+class Chunk:
+    """Lines of one Kafka message on their way: parallel lists with, per line, the index, the action line, the document,
+    its number in the message, and what the owner needs to know it by (``tags``).
+
+    ``fresh`` says that no other worker can have read the message before, so that a 409 is a conflict.
+    """
+
+    __slots__ = ("actions", "attempt", "documents", "fresh", "indices", "moved", "numbers", "offset", "owner", "parked", "tags")  # fmt: skip  # noqa: E501
+
+    def __init__(self, owner: Owner, offset: int, fresh: bool) -> None:
+        self.owner = owner
+        self.offset = offset
+        self.fresh = fresh
+        self.indices: list[str] = []
+        self.actions: list[bytes] = []
+        self.documents: list[bytes] = []
+        self.numbers: list[int] = []
+        self.tags: list[Any] = []
+        self.attempt = 0
+        self.moved = 0
+        self.parked = False
+
+    def single(self, i: int, document: bytes | None = None) -> Chunk:
+        """A chunk of line ``i`` alone, with another document if one is given."""
+        other = Chunk(self.owner, self.offset, self.fresh)
+        other.indices = [self.indices[i]]
+        other.actions = [self.actions[i]]
+        other.documents = [self.documents[i] if document is None else document]
+        other.numbers = [self.numbers[i]]
+        other.tags = [self.tags[i]]
+        other.attempt = self.attempt
+        other.moved = self.moved
+        return other
+
+    def size(self) -> int:
+        """Bytes of the bulk body."""
+        return sum(map(len, self.actions)) + sum(map(len, self.documents)) + len(self.documents)
+
+
+class Indexer:
+    """Sends chunks in bulks of about ``bulk_bytes``, up to ``in_flight`` at a time (0: in the caller's thread).
+
+    ``current_index`` gives, for an index name, the index of the same kind that today's documents go to; ``clock``
+    monotonic seconds. All methods are called from one thread.
+    """
+
+    def __init__(
+        self,
+        elastic: Elastic,
+        *,
+        current_index: Callable[[str], str],
+        clock: Callable[[], float],
+        bulk_bytes: int = 4 << 20,
+        in_flight: int = 2,
+        retry_past_index: float = 600.0,
+    ) -> None:
+        self._elastic = elastic
+        self._current_index = current_index
+        self._clock = clock
+        self._bulk_bytes = bulk_bytes
+        self._max_in_flight = in_flight
+        self._pool = ThreadPoolExecutor(in_flight, "bulk") if in_flight else None
+        self._retry_past_index = retry_past_index
+        self._buffer: list[Chunk] = []
+        self._buffered = 0
+        self._since: float | None = None
+        self._in_flight: dict[Future[tuple[int, Any]], list[Chunk]] = {}
+        self._retries: list[tuple[float, int, Chunk]] = []
+        self._retry_bytes = 0
+        self._parked = 0
+        self._order = itertools.count()
+        self._refused: dict[str, float] = {}
+        self.away: str | None = None
+        """Why Elasticsearch gives no answer, None while it does."""
+
+    def add(self, chunk: Chunk) -> None:
+        """Take a chunk; it is sent when enough is there, or with the next :meth:`pump` or :meth:`drain`."""
+        if not self._buffer:
+            self._since = self._clock()
+        self._buffer.append(chunk)
+        self._buffered += chunk.size()
+        if self._buffered >= self._bulk_bytes:
+            self._flush()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes taken and not yet settled, without those in flight."""
+        return self._buffered + self._retry_bytes
+
+    @property
+    def busy(self) -> bool:
+        """Whether more should not be added now: all connections are taken, or much waits."""
+        if self._pool is not None and len(self._in_flight) >= self._max_in_flight and self._buffered:
+            return True
+        return self.waiting_bytes >= 2 * self._bulk_bytes
+
+    def pump(self, delay: float = 0.0) -> None:
+        """Settle answers that came, send again what is due, and send a buffer older than ``delay`` seconds."""
+        self._collect(0.0)
+        self._send_due()
+        if self._buffer and self._since is not None and self._clock() - self._since >= delay:
+            self._flush()
+
+    def drain(self, keep_alive: Callable[[], None]) -> None:
+        """Send and wait until everything is settled, but for lines that wait for an index of the past.
+
+        ``keep_alive`` is called again and again meanwhile; it may raise to give up.
+        """
+        while True:
+            self.pump()
+            if not self._buffer and not self._in_flight and len(self._retries) == self._parked:
+                return
+            keep_alive()
+            self._collect(0.05)
+            if self._pool is None and not self._buffer and self._retries:
+                self._send_due(force=True)
+
+    def close(self) -> None:
+        """Stop the threads; what is in flight is left to its fate."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _flush(self) -> None:
+        chunks, self._buffer, self._buffered, self._since = self._buffer, [], 0, None
+        self._submit(chunks)
+
+    def _send_due(self, force: bool = False) -> None:
+        now = self._clock()
+        batch: list[Chunk] = []
+        size = 0
+        for _ in range(len(self._retries)):
+            if not (force or self._retries[0][0] <= now):
+                break
+            if self._pool is not None and len(self._in_flight) >= self._max_in_flight:
+                break
+            _, _, chunk = heapq.heappop(self._retries)
+            length = chunk.size()
+            self._retry_bytes -= length
+            self._parked -= chunk.parked
+            if not chunk.owner.live:
+                continue
+            batch.append(chunk)
+            size += length
+            if size >= self._bulk_bytes:
+                self._submit(batch)
+                batch, size = [], 0
+        if batch:
+            self._submit(batch)
+
+    def _submit(self, chunks: list[Chunk]) -> None:
+        chunks = [chunk for chunk in chunks if chunk.owner.live]
+        if not chunks:
+            return
+        parts: list[bytes] = []
+        for chunk in chunks:
+            for action, document in zip(chunk.actions, chunk.documents, strict=True):
+                parts += (action, document, b"\n")
+        body = b"".join(parts)
+        if self._pool is None:
+            try:
+                outcome = self._send(body)
+            except Unavailable as error:
+                self._no_answer(chunks, str(error))
+            else:
+                self._settle(chunks, *outcome)
+            return
+        while len(self._in_flight) >= self._max_in_flight:
+            self._collect(0.5)
+        self._in_flight[self._pool.submit(self._send, body)] = chunks
+
+    def _send(self, body: bytes) -> tuple[int, Any]:
+        return self._elastic.request("POST", "/_bulk", params=_BULK_PARAMS, body=body)
+
+    def _collect(self, timeout: float) -> None:
+        if not self._in_flight:
+            return
+        done, _ = wait(self._in_flight, timeout=timeout, return_when=FIRST_COMPLETED)
+        for future in done:
+            chunks = self._in_flight.pop(future)
+            try:
+                outcome = future.result()
+            except Unavailable as error:
+                self._no_answer(chunks, str(error))
+            else:
+                self._settle(chunks, *outcome)
+
+    def _no_answer(self, chunks: list[Chunk], text: str) -> None:
+        if self.away is None:
+            _log.warning("Elasticsearch does not take documents, they wait: %s", text)
+        self.away = text
+        for chunk in chunks:
+            chunk.fresh = False  # the request may have been carried out
+            self._retry(chunk)
+
+    def _retry(self, chunk: Chunk) -> None:
+        delay = min(_LAST_DELAY, _FIRST_DELAY * 2**chunk.attempt)
+        chunk.attempt = min(chunk.attempt + 1, 10)
+        heapq.heappush(self._retries, (self._clock() + delay, next(self._order), chunk))
+        self._retry_bytes += chunk.size()
+        self._parked += chunk.parked
+
+    def _settle(self, chunks: list[Chunk], status: int, answer: Any) -> None:
+        if status == 429 or status >= 500:
+            self._no_answer(chunks, f"{status} {answer}")
+            return
+        if status != 200:
+            self._split(chunks, status, answer)
+            return
+        if self.away is not None:
+            _log.info("Elasticsearch takes documents again")
+            self.away = None
+        if not answer["errors"] and not self._refused:
+            for chunk in chunks:
+                if chunk.owner.live:
+                    chunk.owner.settled(len(chunk.documents))
+            return
+        results = iter(answer["items"])
+        for chunk in chunks:
+            for i in range(len(chunk.documents)):
+                result = next(iter(next(results).values()))
+                if chunk.owner.live:
+                    self._judge(chunk, i, result)
+
+    def _split(self, chunks: list[Chunk], status: int, answer: Any) -> None:
+        # the request as a whole was refused (413, 400): halve it until the line that is to blame stands alone
+        lines = [(chunk, i) for chunk in chunks for i in range(len(chunk.documents))]
+        if len(lines) == 1:
+            chunk, i = lines[0]
+            chunk.owner.died(chunk, i, "bulk_refused", f"{status} {answer}")
+            return
+        for half in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
+            self._submit([chunk.single(i) for chunk, i in half])
+
+    def _judge(self, chunk: Chunk, i: int, result: dict[str, Any]) -> None:
+        status = result["status"]
+        index = chunk.indices[i]
+        if status in (200, 201, 409):
+            self._refused.pop(index, None)
+            if status == 409 and chunk.fresh:
+                chunk.owner.conflicted(chunk, i)
+            chunk.owner.settled(1)
+            return
+        kind, reason = result["error"]["type"], result["error"].get("reason") or ""
+        if status == 429 or status >= 500 or kind in _REFUSALS:
+            self._refuse(chunk, i, index, kind, reason)
+        elif status in (401, 403):
+            raise SignInRefused(f"Elasticsearch refuses to write to {index}: {reason}")
+        elif status == 400 and (field := _FIELD.search(reason)):
+            self._move(chunk, i, field[1] or field[2], kind, reason)
+        else:
+            chunk.owner.died(chunk, i, kind, reason)
+
+    def _refuse(self, chunk: Chunk, i: int, index: str, kind: str, reason: str) -> None:
+        now = self._clock()
+        current = self._current_index(index)
+        single = chunk.single(i)
+        if index not in self._refused:
+            _log.warning("index %s refuses documents, they wait: %s: %s", index, kind, reason)
+        if index >= current:
+            self._refused.setdefault(index, now)
+        else:
+            if current in self._refused:  # the trouble is not this index alone
+                self._refused[index] = now
+            if now - self._refused.setdefault(index, now) >= self._retry_past_index:
+                chunk.owner.died(chunk, i, kind, reason)
+                return
+            single.parked = True
+        self._retry(single)
+
+    def _move(self, chunk: Chunk, i: int, field: str, kind: str, reason: str) -> None:
+        document = None if field == "@timestamp" or chunk.moved >= MAX_MOVED else move_field(chunk.documents[i], field)
+        if document is None:
+            chunk.owner.died(chunk, i, kind, reason)
+            return
+        single = chunk.single(i, document)
+        single.moved = chunk.moved + 1
+        single.attempt = 0
+        self._retry_now(single)
+
+    def _retry_now(self, chunk: Chunk) -> None:
+        heapq.heappush(self._retries, (self._clock(), next(self._order), chunk))
+        self._retry_bytes += chunk.size()
+
+
+def move_field(document: bytes, field: str) -> bytes | None:
+    """``document`` with ``field`` (dotted, or nested under part of it) moved into ``unmapped`` as a string.
+
+    None if the document has no such field.
+    """
+    root = orjson.loads(document)
+    unmapped = root.pop("unmapped", None)
+    if not isinstance(unmapped, dict):
+        unmapped = {} if unmapped is None else {"unmapped": _as_text(unmapped)}
+        if field == "unmapped":
+            return orjson.dumps({**root, "unmapped": unmapped})
+    value = _take(root, field)
+    if value is _ABSENT:
+        return None
+    unmapped[field] = _as_text(value)
+    return orjson.dumps({**root, "unmapped": unmapped})
+
+
+_ABSENT: Any = object()
+
+
+def _take(node: dict[str, Any], field: str) -> Any:
+    if field in node:
+        return node.pop(field)
+    for name, child in node.items():
+        if isinstance(child, dict) and field.startswith(name + "."):
+            value = _take(child, field[len(name) + 1 :])
+            if value is not _ABSENT:
+                return value
+    return _ABSENT
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

@@ -1,0 +1,144 @@
+"""One line of a batch: what is read of it, and the document it becomes.
+
+Bytes stay bytes: a line is peeked (four fields), and the document is the line with a prefix spliced in after ``{``.
+Only a line that has to be changed, or that looks as if it held a name that only the pipeline may write, is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+
+from ezadmin_wire import WireError
+from ezadmin_wire.batch import ANY_DATASET, MAX_LINE
+from ezadmin_wire.levels import UNKNOWN, known_level
+from ezadmin_wire.times import format_time, parse_time
+
+AHEAD = 600.0
+"""Seconds that ``@timestamp`` may be ahead of ``event.created``."""
+BEHIND = 7 * 86400.0
+"""Seconds that ``@timestamp`` may be behind ``event.created``."""
+ORIGINAL_TIMESTAMP = "event.original_timestamp"
+"""Where a replaced ``@timestamp`` is kept; documents that have it came with an impossible time."""
+
+# Elasticsearch merges {"host":{"id":…}} into host.id, so an object under these names could speak for another host
+_OWNED_ROOTS = frozenset({"host", "agent", "labels", "event"})
+_OWNED_PREFIXES = ("host.", "agent.", "labels.")
+_OWNED_NAMES = frozenset({"event.ingested", "event.sample_rate", ORIGINAL_TIMESTAMP})
+_SUSPECTS = (
+    b'"host"', b'"host.', b'"agent"', b'"agent.', b'"labels"', b'"labels.', b'"event"', b'"event.ingested"',
+    b'"event.sample_rate"', b'"event.original_timestamp"', b"\\u",
+)  # fmt: skip
+
+
+class BadLine(Exception):
+    """A line that cannot become a document; ``reason`` is a short stable word for dead letters and metrics."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class _Peek(msgspec.Struct):
+    timestamp: str = msgspec.field(name="@timestamp")
+    created: str = msgspec.field(name="event.created")
+    dataset: str = msgspec.field(name="event.dataset")
+    level: str = msgspec.field(name="log.level", default=UNKNOWN)
+
+
+_peek = msgspec.json.Decoder(_Peek).decode
+
+
+class Line(NamedTuple):
+    """What a line says of itself. ``minute`` is ``YYYY-MM-DDTHH:MM`` of the time that counts, in UTC."""
+
+    minute: str
+    dataset: str
+    level: str
+    document: bytes
+
+
+def suspicious(value: bytes) -> bool:
+    """Whether a batch may hold a name that only the pipeline writes; false for nearly all, at the cost of a search."""
+    return any(suspect in value for suspect in _SUSPECTS)
+
+
+class LineReader:
+    """Turns lines into documents. Holds only caches of texts, so one serves a whole worker."""
+
+    def __init__(self) -> None:
+        self._minutes: set[str] = set()
+
+    def read(self, line: bytes, dataset: str, prefix: bytes, suspect: bool) -> Line:
+        """Check ``line`` of a batch with this ``dataset`` and put ``prefix`` (``{"host.id":…,``) before it.
+
+        ``suspect`` is the batch's :func:`suspicious`. The result depends on the line alone but for the prefix: never
+        on a clock, a rule or a label. Raises BadLine.
+        """
+        if len(line) > MAX_LINE:
+            raise BadLine("too_large", f"{len(line)} bytes in one line; at most {MAX_LINE}")
+        try:
+            peek = _peek(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadLine("bad_line", str(error)) from error
+        if suspect:
+            _refuse_owned_names(line)
+        if dataset not in (ANY_DATASET, peek.dataset):
+            raise BadLine("wrong_dataset", f"event.dataset is {peek.dataset!r} in a batch of {dataset!r}")
+        timestamp, created = peek.timestamp, peek.created
+        minute = timestamp[:16]
+        # the same ten minutes and the usual form: nothing to compare
+        if timestamp[:15] == created[:15] and len(timestamp) == 24 and timestamp[23] == "Z" and self._known(minute):
+            return Line(minute, peek.dataset, known_level(peek.level), prefix + line[1:])
+        return self._judge_time(line, peek, prefix)
+
+    def _known(self, minute: str) -> bool:
+        if minute in self._minutes:
+            return True
+        try:
+            parse_time(minute + ":00.000Z")
+        except WireError:
+            return False
+        if len(self._minutes) > 10_000:
+            self._minutes.clear()
+        self._minutes.add(minute)
+        return True
+
+    def _judge_time(self, line: bytes, peek: _Peek, prefix: bytes) -> Line:
+        try:
+            created = parse_time(peek.created)
+        except WireError as error:
+            raise BadLine("bad_time", f"event.created: {error}") from error
+        try:
+            timestamp = parse_time(peek.timestamp)
+        except WireError as error:
+            raise BadLine("bad_time", f"@timestamp: {error}") from error
+        if -BEHIND <= (timestamp - created).total_seconds() <= AHEAD:
+            return Line(format_time(timestamp)[:16], peek.dataset, known_level(peek.level), prefix + line[1:])
+        document = orjson.loads(line)
+        document[ORIGINAL_TIMESTAMP] = peek.timestamp
+        document["@timestamp"] = format_time(created)
+        return Line(
+            format_time(created)[:16], peek.dataset, known_level(peek.level), prefix + orjson.dumps(document)[1:]
+        )
+
+
+def _refuse_owned_names(line: bytes) -> None:
+    try:
+        names = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise BadLine("bad_line", str(error)) from error
+    for name in names:
+        if name in _OWNED_ROOTS or name in _OWNED_NAMES or name.startswith(_OWNED_PREFIXES):
+            raise BadLine("owned_name", f"the line holds {name!r}, which only the pipeline writes")
+
+
+def host_prefix(host: str, name: str, labels: Mapping[str, str]) -> bytes:
+    """The start of every document of a host, up to where ``event.ingested`` follows."""
+    members: dict[str, Any] = {"host.id": host, "host.name": name}
+    if labels:
+        members["labels"] = dict(labels)
+    return orjson.dumps(members)[:-1] + b',"event.ingested":"'

@@ -1,0 +1,127 @@
+"""The settings of the pipeline: one TOML file, checked whole before anything starts."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ezadmin_wire import WireError
+from ezadmin_wire.names import Names
+from ezadmin_wire.signing import VerifyKey
+
+ENVIRONMENT = "EZADMIN_PIPELINE_CONFIG"
+SIGNATURE_MODES = ("required", "warn", "off")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text names the file, the key and what to write."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs to know. Times in seconds, sizes in bytes."""
+
+    names: Names = field(default_factory=Names)
+    kafka: str = "127.0.0.1:9092"
+    partitions: int = 6
+    """Partitions of the data topics that ``setup`` makes (24 for a cluster)."""
+    elasticsearch: str = "http://127.0.0.1:9200"
+    signatures: str = "required"
+    config_public_keys: tuple[str, ...] = ()
+    """Public keys (64 hex digits) by which config records are believed."""
+    retry_past_index: float = 600.0
+    """How long a line waits for an index of the past that refuses it, before it becomes a dead letter."""
+    commit_interval: float = 2.0
+    bulk_bytes: int = 4 << 20
+    bulk_delay: float = 0.2
+    bulk_in_flight: int = 2
+    session_timeout: float = 45.0
+    """After how long without a sign of life Kafka gives a worker's partitions to others."""
+
+    def verify_keys(self) -> list[VerifyKey]:
+        """The keys by which config records are believed."""
+        return [VerifyKey.from_hex(text) for text in self.config_public_keys]
+
+
+def load(path: Path | None) -> Settings:
+    """Read the settings from ``path``, else from the file that ``EZADMIN_PIPELINE_CONFIG`` names.
+
+    Raises SettingsError.
+    """
+    if path is None:
+        named = os.environ.get(ENVIRONMENT)
+        if not named:
+            raise SettingsError(f"no configuration: give --config FILE or set {ENVIRONMENT}")
+        path = Path(named)
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+    return parse(table, str(path))
+
+
+_NUMBERS: dict[str, tuple[type[int] | type[float], ...]] = {
+    "partitions": (int,),
+    "retry_past_index": (int, float),
+    "commit_interval": (int, float),
+    "bulk_bytes": (int,),
+    "bulk_delay": (int, float),
+    "bulk_in_flight": (int,),
+    "session_timeout": (int, float),
+}
+
+
+def parse(table: Mapping[str, Any], where: str) -> Settings:
+    """Check a decoded TOML table; ``where`` names it in errors. Raises SettingsError."""
+    known = {"prefix", "kafka", "elasticsearch", "signatures", "config_public_key", *_NUMBERS}
+    for key in table:
+        if key not in known:
+            raise SettingsError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
+    values: dict[str, Any] = {}
+    for key, types in _NUMBERS.items():
+        if key in table:
+            value = table[key]
+            if isinstance(value, bool) or not isinstance(value, types) or not float(str(value)) > 0:
+                raise SettingsError(f"{where}: {key} = {value!r}: write a number above 0")
+            values[key] = value
+    try:
+        values["names"] = Names(_text(table, "prefix", where, "ezadmin"))
+    except WireError as error:
+        raise SettingsError(f"{where}: {error}") from error
+    values["kafka"] = _text(_table(table, "kafka", where), "bootstrap", f"{where}: [kafka]")
+    values["elasticsearch"] = _text(_table(table, "elasticsearch", where), "url", f"{where}: [elasticsearch]")
+    mode = _text(table, "signatures", where, "required")
+    if mode not in SIGNATURE_MODES:
+        raise SettingsError(f"{where}: signatures = {mode!r}: write one of {', '.join(SIGNATURE_MODES)}")
+    values["signatures"] = mode
+    keys = table.get("config_public_key", [])
+    keys = [keys] if isinstance(keys, str) else keys
+    try:
+        values["config_public_keys"] = tuple(VerifyKey.from_hex(key).public.hex() for key in keys)
+    except (WireError, TypeError) as error:
+        raise SettingsError(f"{where}: config_public_key: write 64 hex digits, or a list of such: {error}") from error
+    if mode != "off" and not keys:
+        raise SettingsError(
+            f"{where}: config_public_key is missing: write the public key that `ezadmin-cmdb key generate` printed"
+        )
+    return Settings(**values)
+
+
+def _table(table: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    value = table.get(key, {})
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{where}: {key} must be a table: write [{key}] above its settings")
+    return value
+
+
+def _text(table: Mapping[str, Any], key: str, where: str, default: str | None = None) -> str:
+    value = table.get(key, default)
+    if not isinstance(value, str) or not value:
+        raise SettingsError(f'{where}: {key} is missing or no text: write {key} = "…"')
+    return value

@@ -1,0 +1,323 @@
+"""A worker: Kafka's consumer around the engine. One process, one thread of decisions, one consumer group for all.
+
+Rebalance callbacks run on the client's own thread, so they only leave a note; the loop acts on it. A revoked partition
+is dropped without a barrier: what is not committed is read again by the next owner, which costs at most one commit
+interval of work and needs no cooperation of a worker that may be dying (``docs/decisions/0002``).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from ezadmin_pipeline.deadletters import DeadLetters
+from ezadmin_pipeline.directory import TopicDirectory
+from ezadmin_pipeline.elastic import ElasticClient, Unavailable
+from ezadmin_pipeline.engine import Engine, Message
+from ezadmin_pipeline.settings import Settings
+
+_log = logging.getLogger(__name__)
+_ID_CHECK = 5.0
+_STOP_WITHIN = 6.0
+
+
+class Stopped(Exception):
+    """The worker was told to stop and the time for a last commit is over."""
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, notes: queue.SimpleQueue[tuple[str, list[TopicPartition]]]) -> None:
+        self._notes = notes
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._notes.put(("assigned", list(assigned)))
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._notes.put(("revoked", list(revoked)))
+
+
+class TopicIds:
+    """Asks Kafka for topic ids; a topic that is not there has none."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._admin: Any = None
+
+    def read(self, topics: list[str]) -> dict[str, str]:
+        """The id of each topic that exists. Raises KafkaError when Kafka does not answer."""
+        try:
+            if self._admin is None:
+                self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=5_000)
+            found = self._admin.describe_topics(topics)
+        except KafkaError:
+            self.close()
+            raise
+        return {topic["name"]: str(topic["topic_id"]) for topic in found if not topic["error_code"]}
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+
+
+class Worker:
+    """Runs until SIGTERM or SIGINT."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = [settings.names.metrics, settings.names.logs]
+        self._notes: queue.SimpleQueue[tuple[str, list[TopicPartition]]] = queue.SimpleQueue()
+        self._to_assign: set[TopicPartition] = set()
+        self._retry_assign = 0.0
+        self._reread: dict[TopicPartition, int] = {}
+        self._consumer: Any = None
+        self._last_poll = 0.0
+        self._all_paused = False
+        self._stop_at: float | None = None
+        self._ids = TopicIds(settings.kafka)
+        self._elastic = ElasticClient(settings.elasticsearch)
+        self._letters = DeadLetters(settings.kafka, settings.names.dlq)
+        self._directory = TopicDirectory(
+            settings.kafka, settings.names.config, settings.verify_keys(), self._keep_alive
+        )
+        self._engine = Engine(
+            settings,
+            self._elastic,
+            self._letters,
+            self._directory,
+            keep_alive=self._keep_alive,
+            clock=time.monotonic,
+        )
+        self._next_barrier = 0.0
+        self._next_id_check = 0.0
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        try:
+            _log.info("reading the configuration from %s", self._settings.names.config)
+            self._directory.catch_up()
+            while self._stop_at is None:
+                try:
+                    self._session()
+                except (KafkaError, ConnectionError) as error:
+                    _log.warning("Kafka: %s; connecting anew", error)
+                    self._drop_everything()
+                    time.sleep(1.0)
+        except Stopped:
+            _log.warning("stopped before everything was committed; the next worker reads the rest again")
+        finally:
+            self._engine.close()
+            self._directory.close()
+            self._letters.close()
+            self._ids.close()
+            self._elastic.close()
+        _log.info("stopped", extra={"fields": self.figures()})
+
+    def figures(self) -> dict[str, int]:
+        """What this worker has done since its start."""
+        engine = self._engine
+        return {
+            "lines": engine.lines,
+            "resent": engine.resent,
+            "conflicts": engine.conflicts,
+            "dead_letters": self._letters.written,
+        }
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stop_at = time.monotonic() + _STOP_WITHIN
+
+    def _session(self) -> None:
+        settings = self._settings
+        self._consumer = KafkaConsumer(
+            bootstrap_servers=settings.kafka,
+            group_id=settings.names.consumer_group("pipeline"),
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            allow_auto_create_topics=False,
+            session_timeout_ms=int(settings.session_timeout * 1000),
+            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 5),
+            metadata_max_age_ms=5_000,
+            fetch_max_bytes=8 << 20,
+            max_partition_fetch_bytes=2 << 20,
+            max_poll_records=20,
+            bootstrap_timeout_ms=5_000,
+        )
+        try:
+            self._consumer.subscribe(self._topics, listener=_Listener(self._notes))
+            _log.info("working in consumer group %s", settings.names.consumer_group("pipeline"))
+            while self._stop_at is None:
+                self._turn()
+            self._barrier()
+        finally:
+            consumer, self._consumer = self._consumer, None
+            consumer.close(autocommit=False, timeout_ms=2_000)
+
+    def _turn(self) -> None:
+        self._apply_notes()
+        self._assign_waiting()
+        self._pause_while(self._engine.indexer.busy or self._engine.indexer.away is not None)
+        records = self._poll(50 if self._engine.indexer.waiting_bytes else 200)
+        self._directory.poll()
+        fetched = time.monotonic()
+        for place, messages in records.items():
+            self._process(place, messages, fetched)
+        self._engine.pump()
+        now = time.monotonic()
+        if now >= self._next_barrier and (self._engine.dirty or now >= self._next_id_check):
+            self._barrier()
+
+    def _poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        self._last_poll = time.monotonic()
+        records: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms)
+        return records
+
+    def _process(self, place: TopicPartition, messages: list[Any], fetched: float) -> None:
+        for message in messages:
+            shard = self._engine.shards.get((place.topic, place.partition))
+            if shard is None:
+                return
+            if message.offset > shard.next and not self._hole_is_real(place, shard.next):
+                return
+            if message.offset < shard.next:
+                # the client was sent back to the beginning: the topic may not be the one it was
+                self._next_barrier = self._next_id_check = 0.0
+                self._take_anew([(place.topic, place.partition)])
+                return
+            self._engine.process(
+                Message(
+                    place.topic,
+                    place.partition,
+                    message.offset,
+                    message.key,
+                    message.headers,
+                    message.value,
+                    fetched,
+                )
+            )
+
+    def _hole_is_real(self, place: TopicPartition, expected: int) -> bool:
+        """Whether the messages from ``expected`` on are gone; else the partition is read again from there, once."""
+        if self._reread.get(place) == expected:
+            _log.error("%s/%d: messages from offset %d on are missing in Kafka", *place, expected)
+            del self._reread[place]
+            return True
+        self._reread[place] = expected
+        self._consumer.seek(place, expected)
+        return False
+
+    # partitions come and go
+
+    def _apply_notes(self) -> None:
+        while not self._notes.empty():
+            kind, places = self._notes.get()
+            _log.info("%s: %s", kind, ", ".join(f"{place.topic}/{place.partition}" for place in sorted(places)))
+            for place in places:
+                self._engine.drop(*place)
+                self._to_assign.discard(place)
+                if kind == "assigned":
+                    self._to_assign.add(place)
+                    self._all_paused = False
+                    self._retry_assign = 0.0
+
+    def _take_anew(self, places: Iterable[tuple[str, int]]) -> None:
+        for topic, partition in places:
+            self._engine.drop(topic, partition)
+            self._to_assign.add(TopicPartition(topic, partition))
+
+    def _assign_waiting(self) -> None:
+        if not self._to_assign or time.monotonic() < self._retry_assign:
+            return
+        self._to_assign &= self._consumer.assignment()
+        waiting = sorted(self._to_assign)
+        if not waiting:
+            return
+        self._consumer.pause(*waiting)
+        try:
+            ids = self._ids.read(self._topics)
+            begins = self._consumer.beginning_offsets(waiting, timeout_ms=5_000)
+            ends = self._consumer.end_offsets(waiting, timeout_ms=5_000)
+            for place in waiting:
+                if place.topic in ids:
+                    offset = self._engine.assign(
+                        place.topic, place.partition, ids[place.topic], begins[place], ends[place]
+                    )
+                    self._consumer.seek(place, offset)
+                    self._consumer.resume(place)
+                    self._reread.pop(place, None)
+                    self._to_assign.discard(place)
+                    self._all_paused = False
+        except Unavailable as error:
+            _log.warning("commit records cannot be read, partitions wait: %s", error)
+        except (KafkaError, AssertionError) as error:
+            # the partition was taken away meanwhile, or its topic is just being made: the next turn knows more
+            _log.warning("partitions wait: %r", error)
+        self._retry_assign = time.monotonic() + 1.0
+
+    def _pause_while(self, busy: bool) -> None:
+        if busy and not self._all_paused:
+            self._consumer.pause(*self._consumer.assignment())
+            self._all_paused = True
+        elif not busy and self._all_paused:
+            self._consumer.resume(*(self._consumer.assignment() - self._to_assign))
+            self._all_paused = False
+
+    def _drop_everything(self) -> None:
+        for place in list(self._engine.shards):
+            self._engine.drop(*place)
+        self._to_assign.clear()
+        while not self._notes.empty():
+            self._notes.get()
+        self._all_paused = False
+
+    # barrier
+
+    def _barrier(self) -> None:
+        now = time.monotonic()
+        self._next_barrier = now + self._settings.commit_interval
+        self._next_id_check = now + _ID_CHECK
+        try:
+            ids = self._ids.read(self._topics)
+        except KafkaError as error:
+            _log.warning("nothing is committed while Kafka does not say which topics it has: %s", error)
+            return
+        try:
+            done, lost = self._engine.barrier(ids)
+        except Unavailable as error:
+            _log.warning("commit failed, everything since the last one is read again: %s", error)
+            self._take_anew(list(self._engine.shards))
+            return
+        self._take_anew(lost)
+        if done:
+            offsets = {TopicPartition(*place): OffsetAndMetadata(upto, "", -1) for place, upto in done.items()}
+            try:
+                self._consumer.commit_async(offsets)
+            except (KafkaError, AssertionError) as error:
+                _log.info("offsets were not committed to Kafka, which harms nothing: %r", error)
+
+    def _keep_alive(self) -> None:
+        """Called while the engine waits: stay in the group, hear what is taken away, and stop when told so."""
+        if self._stop_at is not None and time.monotonic() >= self._stop_at:
+            raise Stopped
+        if self._consumer is None:
+            if self._stop_at is not None:
+                raise Stopped
+            return
+        if time.monotonic() - self._last_poll < 0.5:
+            return
+        self._pause_while(True)
+        # everything is paused, so what comes belongs to partitions just assigned: they are read from their record later
+        self._poll(0)
+        self._apply_notes()
