@@ -1,0 +1,401 @@
+"""Every configuration file of a stack, as text. Nothing here touches the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .layout import Layout
+from .processes import MARK, mark
+
+PREFIX = "ezadmin"
+DATABASE = "ezadmin"
+CLUSTER_ID = "ezadmin-local-kafka-00"
+"""22 characters of base64url, as Kafka wants it. One for all: every stack is one broker on loopback."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user can set by environment variable."""
+
+    es_heap: str = "1g"
+    kafka_heap: str = "512m"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the services of a stack listen."""
+
+    ports: Mapping[str, int]
+    password: str
+    socket: Path
+
+    @property
+    def kafka(self) -> str:
+        """host:port."""
+        return f"127.0.0.1:{self.ports['kafka']}"
+
+    @property
+    def elasticsearch(self) -> str:
+        """URL without a slash at its end."""
+        return f"http://127.0.0.1:{self.ports['elasticsearch']}"
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return (
+            f"mysql+pymysql://{DATABASE}:{self.password}@127.0.0.1:{self.ports['mariadb']}/{DATABASE}?charset=utf8mb4"
+        )
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program under supervisord.
+
+    stamp: hash of whatever it reads at its start; when that changes, `up` starts it anew.
+    """
+
+    name: str
+    command: list[str]
+    directory: Path
+    start_seconds: int
+    environment: dict[str, str] = field(default_factory=dict)
+    stamp: str = ""
+
+
+def with_parent(command: list[str]) -> list[str]:
+    """The command so that it is asked to end when its parent, supervisord, is gone, however that went."""
+    return ["setpriv", "--pdeathsig", "TERM", *command]
+
+
+def stamp(*contents: str | bytes) -> str:
+    """One short hash over contents."""
+    digest = hashlib.sha256()
+    for content in contents:
+        data = content.encode() if isinstance(content, str) else content
+        digest.update(len(data).to_bytes(8) + data)
+    return digest.hexdigest()[:16]
+
+
+# -- Kafka ---
+
+
+def kafka_properties(data: Path, endpoints: Endpoints) -> str:
+    """One broker that is its own controller (KRaft)."""
+    controller = endpoints.ports["kafka_controller"]
+    return f"""\
+# Written by deploy/local/up at each start; changes here are lost.
+# Listens on 127.0.0.1 only, without passwords: for this machine, not for a network.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=DATA://{endpoints.kafka},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=DATA://{endpoints.kafka}
+listener.security.protocol.map=DATA:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=DATA
+controller.listener.names=CONTROLLER
+log.dirs={data}
+
+# `ezadmin-pipeline setup` makes the topics; a mistyped name must fail instead of making one more.
+auto.create.topics.enable=false
+num.partitions=6
+# The dead letters hold what did not fit elsewhere, so the broker takes more than a data topic does (2 MiB).
+message.max.bytes=4194304
+replica.fetch.max.bytes=4194304
+
+# One broker: nothing can have a second copy.
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=6
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=3
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=3
+
+# Consumers are few and known: the first one need not wait for others.
+group.initial.rebalance.delay.ms=0
+controlled.shutdown.enable=true
+# Compaction's buffer comes out of the small heap (default 128 MiB).
+log.cleaner.dedupe.buffer.size=16777216
+"""
+
+
+KAFKA_LOG4J = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<!-- Written by deploy/local/up. To standard output, which supervisord keeps and rotates. -->
+<Configuration status="WARN">
+  <Appenders>
+    <Console name="console" target="SYSTEM_OUT">
+      <PatternLayout pattern="%d{ISO8601} %-5p %c{1}: %m%n"/>
+    </Console>
+  </Appenders>
+  <Loggers>
+    <!-- Hundreds of lines of settings at each start. -->
+    <Logger name="kafka.server.KafkaConfig" level="WARN"/>
+    <Logger name="org.apache.kafka.common.config" level="WARN"/>
+    <Root level="INFO"><AppenderRef ref="console"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+def kafka_java(java_home: Path, dist: Path, heap: str, log4j: Path | None) -> list[str]:
+    """The command of a Kafka program, without the name of its class. heap: Java's -Xmx."""
+    logging = [f"-Dlog4j2.configurationFile={log4j}"] if log4j else []
+    return [
+        str(java_home / "bin" / "java"),
+        f"-Xmx{heap}",
+        "-XX:+ExitOnOutOfMemoryError",
+        *logging,
+        "-cp",
+        f"{dist}/kafka/libs/*",
+    ]
+
+
+# -- Elasticsearch ---
+
+
+def elasticsearch_yml(layout: Layout, endpoints: Endpoints) -> str:
+    """One node."""
+    text = json.dumps  # a JSON string is a YAML string
+    return f"""\
+# Written by deploy/local/up at each start; changes here are lost.
+cluster.name: ezadmin-local
+node.name: local
+path.data: {text(str(layout.data / "elasticsearch"))}
+path.logs: {text(str(layout.run / "elasticsearch"))}
+discovery.type: single-node
+
+# Security is off, so the server listens on 127.0.0.1 only and must stay there: whoever reaches the port reads and
+# writes everything.
+network.host: 127.0.0.1
+http.port: {endpoints.ports["elasticsearch"]}
+transport.port: {endpoints.ports["elasticsearch_transport"]}
+xpack.security.enabled: false
+
+# Absolute: the default of 85 % used would stop a big disk with hundreds of free gigabytes.
+cluster.routing.allocation.disk.watermark.low: 2gb
+cluster.routing.allocation.disk.watermark.high: 1gb
+cluster.routing.allocation.disk.watermark.flood_stage: 500mb
+"""
+
+
+def elasticsearch_jvm_options(shipped: str) -> str:
+    """The server's own options without the files that it would write (log of collections, crash reports)."""
+    lines = [
+        line for line in shipped.splitlines() if not line.startswith(("-Xlog:", "-XX:ErrorFile=", "-XX:HeapDumpPath="))
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def elasticsearch_heap_options(layout: Layout, heap: str) -> str:
+    """The options of this stack, for the folder jvm.options.d."""
+    folder = layout.run / "elasticsearch"
+    return f"-Xms{heap}\n-Xmx{heap}\n-XX:HeapDumpPath={folder}\n-XX:ErrorFile={folder}/hs_err_pid%p.log\n"
+
+
+ELASTICSEARCH_LOG4J = """\
+# Written by deploy/local/up. To standard output, which supervisord keeps and rotates.
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %-5p %c{1.}: %m%consoleException%n
+rootLogger.level = info
+rootLogger.appenderRef.console.ref = console
+"""
+
+
+def elasticsearch_command(dist_home: Path, as_other_user: list[str]) -> list[str]:
+    """The command of Elasticsearch. as_other_user: what makes it another than root, which it refuses; else empty."""
+    return [*as_other_user, *with_parent([str(dist_home / "bin" / "elasticsearch")])]
+
+
+# -- MariaDB ---
+
+
+def mariadb_options(data: Path, user: str | None) -> list[str]:
+    """What making the data folder and running the server have in common. user: to run as, where root starts it."""
+    return [
+        "--no-defaults",  # first, or the machine's own /etc/mysql would be read
+        f"--datadir={data}",
+        "--innodb-log-file-size=16M",  # 96 MB else, in an empty instance
+        *([f"--user={user}"] if user else []),
+    ]
+
+
+def mariadb_command(mariadbd: Path, layout: Layout, endpoints: Endpoints, user: str | None) -> list[str]:
+    """The command of MariaDB."""
+    return [
+        str(mariadbd),
+        *mariadb_options(layout.data / "mariadb", user),
+        "--bind-address=127.0.0.1",
+        f"--port={endpoints.ports['mariadb']}",
+        f"--socket={endpoints.socket}",
+        f"--pid-file={layout.run / 'mariadb.pid'}",
+        f"--init-file={layout.etc / 'mariadb-init.sql'}",
+        "--skip-name-resolve",
+        "--skip-log-bin",
+        "--character-set-server=utf8mb4",
+        "--innodb-buffer-pool-size=64M",
+        "--max-connections=100",
+    ]
+
+
+def mariadb_init_sql(password: str) -> str:
+    """Run at each start: the database, and its user with rights on it and on databases of its own making for tests."""
+    lines = [
+        f"CREATE DATABASE IF NOT EXISTS `{DATABASE}` CHARACTER SET utf8mb4;",
+    ]
+    for host in ("127.0.0.1", "localhost"):  # over the port and over the socket
+        user = f"'{DATABASE}'@'{host}'"
+        lines += [
+            f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{password}';",
+            f"ALTER USER {user} IDENTIFIED BY '{password}';",
+            f"GRANT ALL PRIVILEGES ON `{DATABASE}`.* TO {user};",
+            f"GRANT ALL PRIVILEGES ON `{DATABASE}\\_%`.* TO {user};",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def mariadb_client_cnf(endpoints: Endpoints) -> str:
+    """For `mariadb --defaults-file=…`: a password on the command line is seen by every user of the machine."""
+    return (
+        "[client]\nprotocol=tcp\nhost=127.0.0.1\n"
+        f"port={endpoints.ports['mariadb']}\nuser={DATABASE}\npassword={endpoints.password}\n"
+        f"[mariadb]\ndatabase={DATABASE}\n"
+    )
+
+
+# -- ezadmin's own parts ---
+
+
+def agent_toml(layout: Layout, endpoints: Endpoints, log_file: Path | None) -> str:
+    """Configuration of the agent. log_file: the one file to read; None leaves it to the agent to find one."""
+    logs = f"\n[[logs]]\npath = {_toml(log_file)}\n" if log_file else ""
+    return (
+        "# Written by deploy/local/up at each start; changes here are lost.\n"
+        f"prefix = {_toml(PREFIX)}\nstate_dir = {_toml(layout.state / 'agent')}\ninterval = 10\n\n"
+        f"[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n{logs}"
+    )
+
+
+def pipeline_toml(endpoints: Endpoints, config_public_key: str) -> str:
+    """Configuration of the pipeline. config_public_key: 64 hex digits."""
+    return (
+        "# Written by deploy/local/up at each start; changes here are lost.\n"
+        f'prefix = {_toml(PREFIX)}\nsignatures = "required"\nconfig_public_key = {_toml(config_public_key)}\n\n'
+        f"[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n\n"
+        f"[elasticsearch]\nurl = {_toml(endpoints.elasticsearch)}\n"
+    )
+
+
+def cmdb_toml(layout: Layout, endpoints: Endpoints) -> str:
+    """Configuration of the cmdb's commands."""
+    return (
+        "# Written by deploy/local/up at each start; changes here are lost.\n"
+        f"prefix = {_toml(PREFIX)}\ndatabase = {_toml(endpoints.database_url)}\n"
+        f"config_signing_key = {_toml(layout.keys / 'config.key')}\n\n"
+        f"[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n"
+    )
+
+
+PART_COMMANDS = {
+    "cmdb-worker": ("ezadmin-cmdb", "worker"),
+    "pipeline": ("ezadmin-pipeline", "run"),
+    "agent": ("ezadmin-agent", "run"),
+}
+"""Command and verb of our own long-running programs."""
+
+
+def part_command(layout: Layout, part: str) -> list[str]:
+    """The command of one of our own long-running programs."""
+    name, verb = PART_COMMANDS[part]
+    return with_parent([str(layout.command(name)), "--config", str(layout.config_of(part)), verb])
+
+
+def _toml(value: str | Path) -> str:
+    return json.dumps(str(value), ensure_ascii=False)  # a JSON string is a TOML basic string
+
+
+# -- supervisord and stack.json ---
+
+
+def supervisord_conf(layout: Layout, programs: list[Program], user: str | None) -> str:
+    """Configuration of supervisord. user: named where root runs it, which it else warns about."""
+    lines = [
+        "; Written by deploy/local/up at each start; changes here are lost.",
+        "[unix_http_server]",
+        f"file={_ini(layout.supervisor_socket)}",
+        "chmod=0700",
+        "[supervisord]",
+        f"logfile={_ini(layout.log_of('supervisord'))}",
+        "logfile_maxbytes=5MB",
+        "logfile_backups=1",
+        f"pidfile={_ini(layout.run / 'supervisord.pid')}",
+        f"directory={_ini(layout.state)}",
+        f"childlogdir={_ini(layout.log)}",
+        "umask=077",
+        *([f"user={user}"] if user else []),
+        "[rpcinterface:supervisor]",
+        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+        "[supervisorctl]",
+        f"serverurl=unix://{_ini(layout.supervisor_socket)}",
+    ]
+    for priority, program in enumerate(programs, start=1):
+        environment = {MARK: mark(layout.state, program.name), "EZADMIN_STAMP": program.stamp, **program.environment}
+        lines += [
+            f"[program:{program.name}]",
+            f"command={_ini(shlex.join(program.command))}",
+            f"directory={_ini(program.directory)}",
+            "environment=" + ",".join(f'{name}="{_ini(value)}"' for name, value in sorted(environment.items())),
+            f"priority={priority}",
+            "autostart=false",  # supervisord knows no health: `up` starts one after the other
+            "autorestart=true",
+            f"startsecs={program.start_seconds}",
+            "startretries=3",
+            "stopwaitsecs=60",  # `down` waits less and says so
+            "killasgroup=true",
+            "redirect_stderr=true",
+            f"stdout_logfile={_ini(layout.log_of(program.name))}",
+            "stdout_logfile_maxbytes=10MB",
+            "stdout_logfile_backups=2",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _ini(value: str | Path) -> str:
+    return str(value).replace("%", "%%")
+
+
+def stack_json(
+    layout: Layout, endpoints: Endpoints, log_file: Path | None, host: dict[str, str] | None
+) -> dict[str, object]:
+    """The endpoints of a stack, for tests and scripts.
+
+    log_file: None where only journald takes log messages. host: id and name of this machine, None until known.
+    """
+    return {
+        "kafka": endpoints.kafka,
+        "elasticsearch": endpoints.elasticsearch,
+        "mariadb": {
+            "host": "127.0.0.1",
+            "port": endpoints.ports["mariadb"],
+            "user": DATABASE,
+            "password": endpoints.password,
+            "database": DATABASE,
+            "socket": str(endpoints.socket),
+            "url": endpoints.database_url,
+        },
+        "prefix": PREFIX,
+        "venv": str(layout.venv),
+        "state": str(layout.state),
+        "log_file": str(log_file) if log_file else None,
+        "host": host,
+    }

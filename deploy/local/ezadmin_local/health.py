@@ -1,0 +1,103 @@
+"""Asks each service whether it really works, by one short exchange. None means it does, else the text says why not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import struct
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+SECONDS = 3.0
+
+
+def kafka(bootstrap: str) -> str | None:
+    """Asks a broker for the cluster's metadata (Kafka protocol, api key 3, version 4) and that it lists a broker.
+
+    A port that accepts connections is not enough: it does so seconds before the broker has joined its own cluster.
+    """
+    host, _, port = bootstrap.rpartition(":")
+    # correlation id 1, client id null; topics: an empty list, for brokers alone; allow_auto_topic_creation false
+    request = struct.pack(">hhih", 3, 4, 1, -1) + struct.pack(">i?", 0, False)
+    try:
+        with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            size = struct.unpack(">i", _read(connection, 4))[0]
+            answer = _read(connection, size)
+    except OSError as error:
+        return _reason(error)
+    # correlation id, throttle time, number of brokers
+    if len(answer) < 12:
+        return "gives no metadata"
+    correlation, _throttle, brokers = struct.unpack_from(">iii", answer)
+    if correlation != 1 or brokers < 1:
+        return "its cluster has no broker yet"
+    return None
+
+
+def elasticsearch(url: str) -> str | None:
+    """Asks for the cluster's health, which must be yellow or green."""
+    try:
+        status = get_json(f"{url}/_cluster/health?filter_path=status").get("status")
+    except OSError as error:
+        return _reason(error)
+    return None if status in ("yellow", "green") else f"cluster health is {status}"
+
+
+def mariadb(client: Path, client_cnf: Path) -> str | None:
+    """Logs in with the stack's own user, over the port."""
+    try:
+        result = subprocess.run(
+            [str(client), f"--defaults-file={client_cnf}", "--connect-timeout=3", "-N", "-B", "-e", "SELECT 1"],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS + 2,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "does not answer"
+    if result.returncode == 0 and result.stdout.strip() == "1":
+        return None
+    return result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "gives no answer"
+
+
+def get_json(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One request to Elasticsearch. Raises OSError, also for an HTTP error, with the server's words."""
+    request = urllib.request.Request(  # noqa: S310 (the stack's own http://127.0.0.1 address)
+        url, json.dumps(body).encode() if body is not None else None, {"Content-Type": "application/json"}
+    )
+    try:
+        with _OPENER.open(request, timeout=SECONDS) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+    except urllib.error.HTTPError as error:
+        raise OSError(f"HTTP {error.code}: {error.read(300).decode(errors='replace')}") from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise OSError(f"no HTTP answer: {error}") from error
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Without the user's proxies: they do not reach this machine's loopback."""
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise ConnectionError("closes the connection")
+        data += part
+    return data
+
+
+def _reason(error: OSError) -> str:
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(inner, ConnectionRefusedError):
+        return "does not listen yet"
+    if isinstance(inner, TimeoutError):
+        return "does not answer"
+    return str(inner)

@@ -1,0 +1,61 @@
+"""Questions to Kafka that need a client: run by the Python of the virtual environment, which has one.
+
+kafka_probe.py lag BOOTSTRAP GROUP
+    prints {"members": n, "topics": {topic: messages not yet committed}}
+kafka_probe.py wait-key BOOTSTRAP TOPIC KEY SECONDS
+    ends with 0 when the topic holds a record of that key, with 3 if none came in time
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+
+
+def lag(bootstrap: str, group: str) -> dict[str, object]:
+    """Members of a consumer group, and per topic how many messages lie beyond its committed offsets."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap, client_id="ezadmin-local-status")
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, client_id="ezadmin-local-status")
+    try:
+        committed = admin.list_group_offsets({group: None})[group]
+        members = len(admin.describe_groups([group])[group]["members"])
+        ends = consumer.end_offsets(list(committed))
+        topics: dict[str, int] = {}
+        for partition, offset in committed.items():
+            topics[partition.topic] = topics.get(partition.topic, 0) + max(0, ends[partition] - offset.offset)
+        return {"members": members, "topics": topics}
+    finally:
+        consumer.close()
+        admin.close()
+
+
+def wait_key(bootstrap: str, topic: str, key: str, seconds: float) -> bool:
+    """Reads a topic of one partition from its start until a record of that key comes."""
+    deadline = time.monotonic() + seconds
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, client_id="ezadmin-local-up", auto_offset_reset="earliest")
+    try:
+        partition = TopicPartition(topic, 0)
+        consumer.assign([partition])
+        consumer.seek_to_beginning(partition)
+        while time.monotonic() < deadline:
+            for records in consumer.poll(timeout_ms=200).values():
+                if any(record.key == key.encode() and record.value for record in records):
+                    return True
+        return False
+    finally:
+        consumer.close()
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one question."""
+    if arguments[0] == "lag":
+        print(json.dumps(lag(arguments[1], arguments[2])))
+        return 0
+    return 0 if wait_key(arguments[1], arguments[2], arguments[3], float(arguments[4])) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

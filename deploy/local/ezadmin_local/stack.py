@@ -1,0 +1,437 @@
+"""One stack: its files written, its programs started, watched and stopped. What the commands are made of."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from . import config, health, install, machine, ports, processes
+from .config import Endpoints, Program, Settings
+from .console import Console
+from .errors import LocalError
+from .layout import PROGRAMS, SERVICES, Layout
+from .supervisor import ProgramState, Supervisor
+
+LOG_LINES = 20
+ELASTICSEARCH_USER = "ezadmin-elasticsearch"
+MAP_USER = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+"""Root as user 1000 of a namespace of its own: it still reads root's folders, and is no root to Elasticsearch."""
+
+
+class Stack:
+    """The stack of one state folder."""
+
+    def __init__(self, layout: Layout, settings: Settings, console: Console, timeout: float) -> None:
+        self.layout = layout
+        self.settings = settings
+        self.console = console
+        self.timeout = timeout
+        self.supervisor = Supervisor(layout.supervisor_socket)
+        self.root = os.geteuid() == 0
+
+    # -- files ---
+
+    def choose_ports(self, states: dict[str, ProgramState]) -> dict[str, int]:
+        """The stack's ports, kept in ports.json; says which had to be replaced."""
+        running = {name for name, state in states.items() if state.alive}
+        chosen, replaced = ports.choose(ports.read(self.layout.ports_file), running, str(self.layout.state))
+        for name, port in replaced.items():
+            self.console.say(f"the port of {name} is taken by another program now; new port {port}")
+        write(self.layout.ports_file, json.dumps(chosen, indent=2) + "\n")
+        return chosen
+
+    def endpoints(self) -> Endpoints:
+        """Where the services of an existing stack listen. Raises LocalError if there is none."""
+        kept = ports.read(self.layout.ports_file)
+        password = self.layout.keys / "mariadb.password"
+        if set(kept) != set(ports.NAMES) or not password.exists():
+            raise LocalError(f"there is no stack in {self.layout.state}; make one: deploy/local/up")
+        return Endpoints(kept, password.read_text().strip(), self.layout.mariadb_socket)
+
+    def new_endpoints(self, states: dict[str, ProgramState]) -> Endpoints:
+        """Ports and password, made where they are missing."""
+        password = self.layout.keys / "mariadb.password"
+        if not password.exists():
+            write(password, secrets.token_hex(16) + "\n")
+        self.choose_ports(states)
+        return self.endpoints()
+
+    def write_services(self, endpoints: Endpoints, programs: machine.Machine) -> list[Program]:
+        """Writes the configuration of the three services; gives back how they are started."""
+        layout, settings = self.layout, self.settings
+        kafka_text = config.kafka_properties(layout.data / "kafka", endpoints)
+        write(layout.etc / "kafka.properties", kafka_text)
+        write(layout.etc / "kafka-log4j2.xml", config.KAFKA_LOG4J)
+
+        es_home = install.elasticsearch_home(layout)
+        es_etc = layout.etc / "elasticsearch"
+        es_files = {
+            "elasticsearch.yml": config.elasticsearch_yml(layout, endpoints),
+            "jvm.options": config.elasticsearch_jvm_options((es_home / "config" / "jvm.options").read_text()),
+            "jvm.options.d/ezadmin.options": config.elasticsearch_heap_options(layout, settings.es_heap),
+            "log4j2.properties": config.ELASTICSEARCH_LOG4J,
+        }
+        for name, text in es_files.items():
+            write(es_etc / name, text)
+        es_temporary = layout.run / "elasticsearch"
+        for folder in (es_temporary, layout.data / "elasticsearch"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        as_other_user = self._elasticsearch_user([es_etc, es_temporary, layout.data / "elasticsearch"])
+
+        init_sql = config.mariadb_init_sql(endpoints.password)
+        write(layout.etc / "mariadb-init.sql", init_sql)
+        write(layout.etc / "mariadb-client.cnf", config.mariadb_client_cnf(endpoints))
+        mariadb_user = "root" if self.root else None
+
+        kafka_command = config.kafka_java(
+            programs.java_home, layout.dist, settings.kafka_heap, layout.etc / "kafka-log4j2.xml"
+        )
+        return [
+            Program(
+                "kafka",
+                config.with_parent([*kafka_command, "kafka.Kafka", str(layout.etc / "kafka.properties")]),
+                layout.run,
+                start_seconds=5,
+                stamp=config.stamp(kafka_text, config.KAFKA_LOG4J),
+            ),
+            Program(
+                "elasticsearch",
+                config.elasticsearch_command(es_home, as_other_user),
+                es_temporary,
+                start_seconds=10,
+                environment={
+                    "ES_JAVA_HOME": str(programs.java_home),
+                    "ES_PATH_CONF": str(es_etc),
+                    "ES_TMPDIR": str(es_temporary),
+                },
+                stamp=config.stamp(*es_files.values()),
+            ),
+            Program(
+                "mariadb",
+                config.with_parent(config.mariadb_command(programs.mariadbd, layout, endpoints, mariadb_user)),
+                layout.run,
+                start_seconds=3,
+                stamp=config.stamp(init_sql),
+            ),
+        ]
+
+    def _elasticsearch_user(self, folders: list[Path]) -> list[str]:
+        """What to put before the command so that Elasticsearch, which refuses root, does not run as root."""
+        if not self.root:
+            return []
+        if machine.has_user_namespaces():
+            return MAP_USER
+        try:
+            user = pwd.getpwnam(ELASTICSEARCH_USER)
+        except KeyError:
+            self.console.say(f"user namespaces are off here: making the system user {ELASTICSEARCH_USER}")
+            subprocess.run(
+                ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ELASTICSEARCH_USER],
+                check=True,
+            )
+            user = pwd.getpwnam(ELASTICSEARCH_USER)
+        for folder in (self.layout.state, self.layout.etc, self.layout.data, self.layout.run):
+            folder.chmod(0o711)  # to pass through, not to look around
+        for folder in folders:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+        for folder in (*self.layout.state.parents, *self.layout.dist.parents):
+            if not folder.stat().st_mode & 0o001:
+                raise LocalError(
+                    f"Elasticsearch refuses to run as root. User namespaces are off here, so it runs as the user "
+                    f"{ELASTICSEARCH_USER}, who cannot pass through {folder}.\n"
+                    f"Put the checkout and --state DIR where every user may pass, or: chmod o+x {folder}"
+                )
+        return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
+
+    def write_supervisor(self, programs: list[Program]) -> None:
+        """Writes supervisord's own configuration."""
+        write(
+            self.layout.etc / "supervisord.conf",
+            config.supervisord_conf(self.layout, programs, getpass.getuser() if self.root else None),
+        )
+
+    # -- first start of the services' data ---
+
+    def format_kafka(self, programs: machine.Machine) -> None:
+        """Makes Kafka's data folder, once."""
+        if (self.layout.data / "kafka" / "meta.properties").exists():
+            return
+        command = config.kafka_java(programs.java_home, self.layout.dist, "256m", self.layout.etc / "kafka-log4j2.xml")
+        self._once(
+            "formatting Kafka's storage",
+            [
+                *command,
+                "kafka.tools.StorageTool",
+                "format",
+                "--cluster-id",
+                config.CLUSTER_ID,
+                "--config",
+                str(self.layout.etc / "kafka.properties"),
+                "--ignore-formatted",  # the run before this one may have been cut off half way
+            ],
+            "kafka",
+        )
+
+    def install_mariadb(self, programs: machine.Machine) -> None:
+        """Makes MariaDB's data folder, once; beside its place, so that one cut off half way is not taken for whole."""
+        data = self.layout.data / "mariadb"
+        if data.exists():
+            return
+        new = self.layout.data / "mariadb.new"
+        shutil.rmtree(new, ignore_errors=True)
+        command = [
+            str(programs.mariadb_install_db),
+            *config.mariadb_options(new, "root" if self.root else None),
+            "--auth-root-authentication-method=socket",
+            f"--auth-root-socket-user={getpass.getuser()}",
+            "--skip-test-db",
+            "--skip-name-resolve",
+        ]
+        self._once("making MariaDB's data folder", command, "mariadb")
+        new.rename(data)
+
+    def _once(self, what: str, command: list[str], program: str) -> None:
+        """Runs a command to its end, its output in the log of the program that it prepares."""
+        log = self.layout.log_of(program)
+        with log.open("ab") as output:
+            result = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=_environment(),
+                cwd=self.layout.run,
+                check=False,
+            )
+        if result.returncode != 0:
+            raise LocalError(f"{what} failed (exit status {result.returncode}). {self._tail(program)}")
+
+    # -- supervisord ---
+
+    def start_supervisor(self) -> None:
+        """Starts supervisord, which starts nothing by itself, or makes the running one read its configuration.
+
+        What runs with a configuration of before is stopped, so that it is started anew.
+        """
+        if self.supervisor.runs():
+            added, changed = self.supervisor.reload()
+            if changed:
+                self.console.say(f"changed, so started anew: {', '.join(changed)}")
+                self.stop_programs(changed)
+                for name in changed:
+                    self.supervisor.replace(name)
+            for name in added:
+                self.supervisor.add(name)
+            return
+        self.end_leftovers()
+        command = [str(self.layout.command("supervisord")), "-c", str(self.layout.etc / "supervisord.conf")]
+        environment = _environment()
+        environment[processes.MARK] = processes.mark(self.layout.state, "supervisord")
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False
+        )
+        deadline = time.monotonic() + 10
+        while result.returncode == 0 and not self.supervisor.runs():
+            if time.monotonic() > deadline:
+                raise LocalError(
+                    f"supervisord does not answer on {self.layout.supervisor_socket}. {self._tail('supervisord')}"
+                )
+            time.sleep(0.05)
+        if result.returncode != 0:
+            raise LocalError(f"supervisord does not start: {result.stderr.strip() or result.stdout.strip()}")
+
+    def end_leftovers(self) -> None:
+        """Ends what is left of a stack whose supervisord was killed or lost its socket."""
+        left = processes.find(self.layout.state)
+        if not left:
+            return
+        self.console.say(f"ending what an earlier supervisord left: {_names(left)}")
+        for process in left:
+            process.send(signal.SIGTERM)
+        self._kill_after(20)
+
+    def _kill_after(self, seconds: float) -> None:
+        left = processes.wait_gone(lambda: processes.find(self.layout.state), seconds)
+        if left:
+            self.console.say(f"still there after {seconds:.0f} s, so killed (signal 9): {_names(left)}")
+            for process in left:
+                process.send(signal.SIGKILL)
+            left = processes.wait_gone(lambda: processes.find(self.layout.state), 10)
+        if left:
+            raise LocalError(f"could not be ended: {_names(left)}")
+
+    def stop_programs(self, names: Collection[str], seconds: float = 30) -> None:
+        """Stops programs side by side and waits until they have ended; kills those that take too long, and says so."""
+        for name in names:
+            self.supervisor.stop(name)
+
+        def left() -> list[processes.Process]:
+            return [process for process in processes.find(self.layout.state) if process.program in names]
+
+        remaining = processes.wait_gone(left, seconds)
+        if remaining:
+            self.console.say(f"still there after {seconds:.0f} s, so killed (signal 9): {_names(remaining)}")
+            for process in remaining:
+                process.send(signal.SIGKILL)
+            processes.wait_gone(left, 10)
+        deadline = time.monotonic() + 10  # until supervisord has noticed too
+        while time.monotonic() < deadline and any(
+            state.alive for name, state in self.supervisor.states().items() if name in names
+        ):
+            time.sleep(0.05)
+
+    def stop_all(self) -> bool:
+        """Stops everything; True if something ran."""
+        if not self.supervisor.runs():
+            left = bool(processes.find(self.layout.state))
+            self.end_leftovers()
+            return left
+        known = self.supervisor.states()
+        # Writers before what they write to, so that nothing has to wait for a service that is gone.
+        for group in (["agent"], ["pipeline", "cmdb-worker"], list(SERVICES)):
+            self.stop_programs([name for name in group if name in known])
+        self.supervisor.shutdown()
+        self._kill_after(20)
+        return True
+
+    def another_supervisor(self) -> Supervisor:
+        """A connection of its own to supervisord, for use in a thread."""
+        return Supervisor(self.layout.supervisor_socket)
+
+    def probe_kafka(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Asks Kafka by the client in the virtual environment; see kafka_probe.py."""
+        script = Path(__file__).with_name("kafka_probe.py")
+        return subprocess.run(
+            [str(self.layout.command("python")), str(script), *arguments], capture_output=True, text=True, check=False
+        )
+
+    # -- health ---
+
+    def ask(self, program: str, endpoints: Endpoints, mariadb: Path) -> str | None:
+        """Asks a service whether it works; None if it does, else why not."""
+        if program == "kafka":
+            return health.kafka(endpoints.kafka)
+        if program == "elasticsearch":
+            return health.elasticsearch(endpoints.elasticsearch)
+        return health.mariadb(mariadb, self.layout.etc / "mariadb-client.cnf")
+
+    def wait_healthy(
+        self, questions: dict[str, Callable[[], str | None]], since: dict[str, float], tell: Collection[str]
+    ) -> dict[str, float]:
+        """Waits until each program, started before, answers its question with None; gives back the seconds each took.
+
+        since: when each was started, on the monotonic clock. tell: those whose readiness is worth a line.
+        Raises LocalError for the first that ends or takes too long, with the last lines of its log.
+        """
+        waiting = dict(questions)
+        took: dict[str, float] = {}
+        with self.console.step("waiting for") as step:
+            while waiting:
+                self.refuse_ended(waiting)
+                for name, question in list(waiting.items()):
+                    seconds = time.monotonic() - since[name]
+                    reason = question()
+                    if reason is None:
+                        took[name] = seconds
+                        del waiting[name]
+                        step.detail(name, None)
+                        if name in tell:
+                            self.console.say(f"{self.console.seconds:6.1f} s  {name} ready ({seconds:.1f} s)")
+                    elif seconds > self.timeout:
+                        raise LocalError(self.failed(name, f"is not healthy after {seconds:.0f} s: {reason}"))
+                    else:
+                        step.detail(name, f"{name}: {reason}")
+                if waiting:
+                    time.sleep(0.1)
+        return took
+
+    def wait_for(
+        self,
+        what: str,
+        question: Callable[[], str | None],
+        seconds: float,
+        watched: Collection[str],
+        blamed: Collection[str],
+    ) -> None:
+        """Waits until a question is answered with None, while the watched programs must stay up.
+
+        blamed: the programs whose logs may say why it takes too long.
+        """
+        started = time.monotonic()
+        with self.console.step(f"waiting for the {what}") as step:
+            while (reason := question()) is not None:
+                self.refuse_ended(watched)
+                if time.monotonic() - started > seconds:
+                    logs = "\n".join(self._tail(program) for program in blamed)
+                    raise LocalError(f"no {what} within {seconds:.0f} s: {reason}\n{logs}\nAll parts go on running.")
+                step.detail(what, reason)
+                time.sleep(0.2)
+
+    def refuse_ended(self, names: Collection[str]) -> None:
+        """Raises LocalError that names the first of some programs that does not run, with the last lines of its log."""
+        states = self.supervisor.states()
+        for name in names:
+            state = states.get(name)
+            if state is None or not state.alive:
+                word = f"{state.state}: {state.problem}" if state else "supervisord is gone"
+                raise LocalError(self.failed(name, f"does not stay up ({word})"))
+
+    def failed(self, program: str, how: str) -> str:
+        """The message for a program that failed: its name, the end of its log, what still runs."""
+        others = sorted(
+            (name for name, state in self.supervisor.states().items() if state.alive and name != program),
+            key=PROGRAMS.index,
+        )
+        running = f"still running: {', '.join(others)}" if others else "nothing else is running"
+        return (
+            f"{program} {how}. {self._tail(program)}\n{running}. Look further with deploy/local/status and "
+            f"deploy/local/logs {program}; stop all with deploy/local/down."
+        )
+
+    def _tail(self, program: str) -> str:
+        log = self.layout.log_of(program)
+        lines = tail(log, LOG_LINES)
+        if not lines:
+            return f"Its log {log} is empty."
+        return f"The end of {log}:\n    " + "\n    ".join(lines)
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a file; none if there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 400 * lines - 4096))
+            return file.read().decode(errors="replace").splitlines()[-lines:]
+    except FileNotFoundError:
+        return []
+
+
+def _names(found: Collection[processes.Process]) -> str:
+    return ", ".join(f"{process.program} (pid {process.pid})" for process in sorted(found, key=lambda one: one.pid))
+
+
+def _environment() -> dict[str, str]:
+    """What programs of the stack get of the user's environment: enough to run, and nothing that changes how they do."""
+    kept = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    new.replace(path)

@@ -1,0 +1,294 @@
+"""`up`: from whatever is there to a stack that runs, is healthy, and has indexed this machine's first document."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from . import config, health, install, machine
+from .config import PREFIX, Endpoints, Program
+from .errors import LocalError
+from .layout import PACKAGES, PARTS, PROGRAMS, SERVICES, Layout
+from .stack import Stack, write
+
+FIRST_DOCUMENT_SECONDS = 60
+PUBLISH_SECONDS = 30
+SOURCES = {
+    "cmdb-worker": ("wire/src", "cmdb/src"),
+    "pipeline": ("wire/src", "pipeline/src", "es/templates"),
+    "agent": ("wire/src", "agent/src"),
+}
+"""What a part is made of: when it changes, `up` starts the part anew."""
+
+
+def up(stack: Stack, services_only: bool) -> None:
+    """Brings the stack up. Raises LocalError that names what failed; what runs by then goes on running."""
+    layout, console = stack.layout, stack.console
+    if not services_only:
+        absent = [name for name in PACKAGES if name not in install.packages(layout)]
+        if absent:
+            raise LocalError(
+                f"this checkout lacks {', '.join(f'{name}/pyproject.toml' for name in absent)}.\n"
+                "Get a whole one, or start the services alone: deploy/local/up --services-only"
+            )
+    machine.refuse_full_disk(layout.state)
+    install.prepare(layout, console)
+    found = machine.find()
+
+    endpoints = stack.new_endpoints(stack.supervisor.states())
+    programs = stack.write_services(endpoints, found)
+    source = machine.log_source(layout.log / "events.log")
+    if source.own and source.file:
+        source.file.touch(mode=0o600)
+    if not services_only:
+        programs += _write_parts(stack, endpoints, source)
+    stack.write_supervisor(programs)
+    host = _known_host(layout)
+    _write_stack_file(stack, endpoints, source, host)
+
+    stack.start_supervisor()
+    took = _start_services(stack, endpoints, found)
+    if not services_only:
+        started = [part for part in PARTS if not stack.supervisor.states()[part].alive]
+        since = datetime.now(UTC)
+        if "cmdb-worker" in started:
+            _command(stack, "cmdb-worker", "db", "upgrade")
+        if "cmdb-worker" in started or "pipeline" in started:
+            _command(stack, "pipeline", "setup")  # the topics of both, and the index templates
+        for part in ("cmdb-worker", "pipeline"):
+            if part in started:
+                stack.supervisor.start(part)
+        if "agent" in started or host is None:
+            host = _register_host(stack, endpoints)
+            _write_stack_file(stack, endpoints, source, host)
+            if "agent" in started:
+                stack.supervisor.start("agent")
+        elif not started:
+            since = datetime.fromtimestamp(0, UTC)
+        _wait_first_document(stack, endpoints, host["id"], since, started)
+        took |= dict.fromkeys(started, 0.0)
+    _summary(stack, endpoints, source, bool(took), services_only)
+
+
+# -- services ---
+
+
+def _start_services(stack: Stack, endpoints: Endpoints, found: machine.Machine) -> dict[str, float]:
+    """Starts what does not run, all at once, and waits until each works; gives back the seconds of each start."""
+    states = stack.supervisor.states()
+    down = [name for name in SERVICES if not states[name].alive]
+    prepare: dict[str, Callable[[machine.Machine], None]] = {
+        "kafka": stack.format_kafka,
+        "mariadb": stack.install_mariadb,
+    }
+    since = dict.fromkeys(SERVICES, time.monotonic())
+    errors: list[LocalError] = []
+
+    def start(name: str) -> None:
+        try:
+            if name in prepare:
+                prepare[name](found)
+            stack.another_supervisor().start(name)
+        except LocalError as error:
+            errors.append(error)
+
+    with stack.console.step("preparing " + ", ".join(down)):
+        threads = [threading.Thread(target=start, args=(name,)) for name in down]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if errors:
+        raise errors[0]
+
+    def question(name: str) -> Callable[[], str | None]:
+        return lambda: stack.ask(name, endpoints, found.mariadb)
+
+    took = stack.wait_healthy({name: question(name) for name in SERVICES}, since, tell=down)
+    return {name: took[name] for name in down}
+
+
+# -- ezadmin's own parts ---
+
+
+def _write_parts(stack: Stack, endpoints: Endpoints, source: machine.LogSource) -> list[Program]:
+    """Writes the configuration of our own programs; gives back how they are started."""
+    layout = stack.layout
+    write(layout.config_of("cmdb-worker"), config.cmdb_toml(layout, endpoints))
+    write(layout.config_of("pipeline"), config.pipeline_toml(endpoints, _config_public_key(stack)))
+    write(layout.config_of("agent"), config.agent_toml(layout, endpoints, source.file if source.own else None))
+    return [
+        Program(
+            part,
+            config.part_command(layout, part),
+            layout.run,
+            start_seconds=2,
+            stamp=config.stamp(layout.config_of(part).read_bytes(), *_sources(layout, part)),
+        )
+        for part in PARTS
+    ]
+
+
+def _sources(layout: Layout, part: str) -> list[bytes]:
+    contents = []
+    for folder in SOURCES[part]:
+        for path in sorted((layout.checkout / folder).rglob("*")):
+            if path.suffix in (".py", ".json", ".sql", ".toml") and path.is_file():
+                contents += [str(path.relative_to(layout.checkout)).encode(), path.read_bytes()]
+    return contents
+
+
+def _config_public_key(stack: Stack) -> str:
+    """The public half of the key that signs config records, 64 hex digits; makes the key where there is none."""
+    key, public = stack.layout.keys / "config.key", stack.layout.keys / "config.pub"
+    if not key.exists():
+        answer = _run(stack, "ezadmin-cmdb", "key", "generate", "--out", str(key))
+        match = re.search(r"\b[0-9a-f]{64}\b", answer)
+        if match is None:
+            raise LocalError(
+                f"`ezadmin-cmdb key generate` printed no public key of 64 hex digits, but: {answer.strip()!r}"
+            )
+        write(public, match[0] + "\n")
+    if not public.exists():
+        raise LocalError(
+            f"{key} is there and {public}, its public half, is not.\n"
+            "Put it back, or start from nothing: deploy/local/reset"
+        )
+    return public.read_text().strip()
+
+
+def _register_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
+    """Makes the identity of this machine's agent, tells the cmdb its key, and waits until that is published.
+
+    A batch that came before its sender's key would be a dead letter. Gives back id and name of the host.
+    """
+    text = _command(stack, "agent", "identity")
+    try:
+        identity = json.loads(text)
+        host = {"id": identity["host.id"], "name": identity["host.name"]}
+        public_key = identity["public_key"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LocalError(
+            f"`ezadmin-agent identity` printed no JSON with host.id, host.name and public_key, but: {text!r}"
+        ) from error
+    _command(
+        stack, "cmdb-worker", "host", "add", "--id", host["id"], "--name", host["name"], "--public-key", public_key
+    )  # fmt: skip
+    key, topic = f"host/{host['id']}", f"{PREFIX}.config"
+    with stack.console.step("waiting until the host's key is published"):
+        result = stack.probe_kafka("wait-key", endpoints.kafka, topic, key, str(PUBLISH_SECONDS))
+    if result.returncode != 0:
+        raise LocalError(
+            stack.failed("cmdb-worker", f"did not publish {key} in topic {topic} within {PUBLISH_SECONDS} s")
+        )
+    return host
+
+
+def _wait_first_document(stack: Stack, endpoints: Endpoints, host_id: str, since: datetime, started: list[str]) -> None:
+    """Waits until a metrics document of this host, not older than `since`, is found; fails as soon as a part ends."""
+    body: dict[str, Any] = {
+        "size": 0,
+        "terminate_after": 1,
+        "query": {
+            "bool": {
+                "filter": [{"term": {"host.id": host_id}}, {"range": {"@timestamp": {"gte": since.isoformat()}}}],
+            }
+        },
+    }
+    url = (
+        f"{endpoints.elasticsearch}/{PREFIX}-metrics-*/_search"
+        "?ignore_unavailable=true&allow_no_indices=true&filter_path=hits.total.value"
+    )
+
+    def question() -> str | None:
+        try:
+            found = health.get_json(url, body)["hits"]["total"]["value"]
+        except (OSError, KeyError) as error:
+            return f"Elasticsearch: {error}"
+        return None if found else "none yet"
+
+    stack.wait_for(
+        "first document of this machine",
+        question,
+        FIRST_DOCUMENT_SECONDS,
+        watched=PROGRAMS,
+        blamed=("agent", "pipeline"),
+    )
+    if started:
+        stack.console.say(
+            f"{stack.console.seconds:6.1f} s  {', '.join(started)} running, first document of this machine found"
+        )
+
+
+def _command(stack: Stack, part: str, *arguments: str) -> str:
+    """Runs a command of a part with the part's configuration."""
+    program = config.PART_COMMANDS[part][0]
+    return _run(stack, program, "--config", str(stack.layout.config_of(part)), *arguments)
+
+
+def _run(stack: Stack, program: str, *arguments: str) -> str:
+    """Runs one of our own commands; gives back what it printed. Raises LocalError with what it said if it failed."""
+    shown = " ".join([program, *(word for word in arguments if re.fullmatch(r"[a-z]+", word))])
+    with stack.console.step(shown):
+        result = subprocess.run(
+            [str(stack.layout.command(program)), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=stack.layout.run,
+            check=False,
+        )
+    if result.returncode != 0:
+        said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-20:]
+        raise LocalError(
+            f"`{shown}` failed (exit status {result.returncode}):\n    "
+            + "\n    ".join(said)
+            + "\nWhat runs goes on running; stop it with deploy/local/down."
+        )
+    return result.stdout
+
+
+# -- what is told ---
+
+
+def _known_host(layout: Layout) -> dict[str, str] | None:
+    """The host that an earlier `up` registered."""
+    try:
+        host = json.loads(layout.stack_file.read_text())["host"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return host if isinstance(host, dict) else None
+
+
+def _write_stack_file(
+    stack: Stack, endpoints: Endpoints, source: machine.LogSource, host: dict[str, str] | None
+) -> None:
+    content = config.stack_json(stack.layout, endpoints, source.file, host)
+    write(stack.layout.stack_file, json.dumps(content, indent=2) + "\n")
+
+
+def _summary(stack: Stack, endpoints: Endpoints, source: machine.LogSource, started: bool, services_only: bool) -> None:
+    layout = stack.layout
+    option = "" if layout.state == layout.shared else f" --state {layout.state}"
+    lines = [
+        f"{'up' if started else 'all was up'} after {stack.console.seconds:.1f} s",
+        "",
+        f"  Elasticsearch  {endpoints.elasticsearch}",
+        f"  Kafka          {endpoints.kafka}",
+        f"  MariaDB        mariadb --defaults-file={layout.etc / 'mariadb-client.cnf'}",
+        f"  for scripts    {layout.stack_file}",
+    ]
+    if not services_only:
+        lines += [
+            "",
+            f"  An event: echo 'hello' >> {source.file}" if source.own else "  An event: logger hello",
+            f"  It is found in {endpoints.elasticsearch}/{PREFIX}-logs-*/_search?q=message:hello",
+        ]
+    lines += ["", f"  next: deploy/local/status{option} | logs NAME{option} | down{option}"]
+    stack.console.say("\n".join(lines))
