@@ -43,7 +43,6 @@ from ezadmin_pipeline.settings import Settings
 from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
 from ezadmin_wire.ids import event_id, event_id_prefix
-from ezadmin_wire.levels import known_level
 from ezadmin_wire.times import format_time, parse_time
 
 _log = logging.getLogger(__name__)
@@ -330,10 +329,9 @@ class Engine:
         self, shard: Shard, message: Message, batch: wire.Batch, seq: int, raw: bytes, counted: bool, error: BadLine
     ) -> None:
         # a line whose time cannot be read counts in the minute in which its batch began
-        minute = format_time(parse_time(batch.tmin))[:16]
-        level = known_level(next(iter(wire.count_levels(raw + b"\n"))))
+        minute = error.minute or format_time(parse_time(batch.tmin))[:16]
         if counted:
-            for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
+            for key in rollups.keys_of(minute, batch.host, batch.dataset, error.level):
                 counts = shard.count(key)
                 counts.seen += 1
                 counts.dead += 1

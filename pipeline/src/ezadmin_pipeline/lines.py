@@ -35,11 +35,16 @@ _SUSPECTS = (
 
 
 class BadLine(Exception):
-    """A line that cannot become a document; ``reason`` is a short stable word for dead letters and metrics."""
+    """A line that cannot become a document; ``reason`` is a short stable word for dead letters and metrics.
 
-    def __init__(self, reason: str, text: str) -> None:
+    ``minute`` and ``level`` say where it counts, if that could be read.
+    """
+
+    def __init__(self, reason: str, text: str, minute: str | None = None, level: str = UNKNOWN) -> None:
         super().__init__(text)
         self.reason = reason
+        self.minute = minute
+        self.level = level
 
 
 class _Peek(msgspec.Struct):
@@ -82,12 +87,19 @@ class LineReader:
             raise BadLine("too_large", f"{len(line)} bytes in one line; at most {MAX_LINE}")
         try:
             peek = _peek(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            name = _owned_name(line) if suspect else None
+        except (msgspec.DecodeError, UnicodeDecodeError, orjson.JSONDecodeError) as error:
             raise BadLine("bad_line", str(error)) from error
-        if suspect:
-            _refuse_owned_names(line)
+        found = self._place(line, peek, prefix)
+        if name is not None:
+            text = f"the line holds {name!r}, which only the pipeline writes"
+            raise BadLine("owned_name", text, found.minute, found.level)
         if dataset not in (ANY_DATASET, peek.dataset):
-            raise BadLine("wrong_dataset", f"event.dataset is {peek.dataset!r} in a batch of {dataset!r}")
+            text = f"event.dataset is {peek.dataset!r} in a batch of {dataset!r}"
+            raise BadLine("wrong_dataset", text, found.minute, found.level)
+        return found
+
+    def _place(self, line: bytes, peek: _Peek, prefix: bytes) -> Line:
         timestamp, created = peek.timestamp, peek.created
         minute = timestamp[:16]
         # the same ten minutes and the usual form: nothing to compare
@@ -126,14 +138,11 @@ class LineReader:
         )
 
 
-def _refuse_owned_names(line: bytes) -> None:
-    try:
-        names = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise BadLine("bad_line", str(error)) from error
-    for name in names:
+def _owned_name(line: bytes) -> str | None:
+    for name in orjson.loads(line):
         if name in _OWNED_ROOTS or name in _OWNED_NAMES or name.startswith(_OWNED_PREFIXES):
-            raise BadLine("owned_name", f"the line holds {name!r}, which only the pipeline writes")
+            return str(name)
+    return None
 
 
 def host_prefix(host: str, name: str, labels: Mapping[str, str]) -> bytes:
