@@ -1,3 +1,3 @@
-"""ezadmin's agent: reads a host's figures, events and inventory, keeps them in a spool on disk and sends them to Kafka."""
+"""ezadmin's agent: a host's figures, events and inventory, spooled on disk and sent to Kafka."""
 
 __version__ = "0.1.0"

@@ -6,7 +6,7 @@ import random
 
 
 class Backoff:
-    """``next()`` is a random time below a ceiling that doubles from ``base`` to ``cap`` seconds; ``reset()`` after success."""
+    """A random time below a ceiling that doubles from ``base`` to ``cap`` seconds with each failure."""
 
     def __init__(self, base: float, cap: float) -> None:
         self._base = base

@@ -1,4 +1,4 @@
-"""Who this host is: a random host.id and an Ed25519 key, made here at the first start and kept in the state directory."""
+"""Who this host is: a random host.id and an Ed25519 key, made at the first start and kept in the state directory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def host_name() -> str:
 
 
 def load_or_make(state_dir: Path) -> Identity:
-    """The identity in ``state_dir`` (made with mode 0700 if missing). Raises IdentityError, and WireError for a bad key."""
+    """The identity in ``state_dir`` (made with mode 0700 if missing). Raises IdentityError; WireError for a bad key."""
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         id_file, key_file = state_dir / "host.id", state_dir / "host.key"

@@ -21,14 +21,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
-from ezadmin_wire import batch, times
-from ezadmin_wire.batch import ANY_DATASET
-from ezadmin_wire.signing import SigningKey
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from ezadmin_agent.backoff import Backoff
 from ezadmin_agent.spool import Frame, Position, Spools
+from ezadmin_wire import batch, times
+from ezadmin_wire.batch import ANY_DATASET
+from ezadmin_wire.signing import SigningKey
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ PRODUCER: Mapping[str, Any] = {
 
 @dataclass
 class _Piece:
-    """A batch under way: a frame, or a part of one that was too large. ``frame`` is set on the last piece of a frame."""
+    """A batch under way: a frame, or a part of one too large. ``frame`` is set on the last piece of a frame."""
 
     seq: int
     n: int
@@ -155,7 +155,7 @@ class Sender:
         return self._producer is not None and self._failures == 0
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """Per stream: ``lines_sent``, ``bytes_sent`` (before compression), ``lines_refused``, ``in_flight``, ``last_ack``."""
+        """Per stream: lines_sent, bytes_sent (before compression), lines_refused, in_flight (batches), last_ack (time)."""
         return {
             stream.name: {
                 "lines_sent": stream.lines_sent,
@@ -175,7 +175,7 @@ class Sender:
             wake.clear()
             try:
                 busy = self._step()
-            except Exception:  # noqa: BLE001 - whatever went wrong, the frames are still in the spool
+            except Exception:
                 log.exception("the sender failed unexpectedly; it goes on in a second")
                 self._renew = True
                 time.sleep(1.0)
@@ -375,7 +375,7 @@ class Sender:
 
 
 def _cut(frame: Frame, limit: int) -> Iterable[tuple[list[bytes], int, bool]]:
-    """The frame's lines in runs of at most ``limit`` bytes (at least one line): lines, first number, whether the last."""
+    """The frame in runs of at most ``limit`` bytes (at least one line): lines, first number, whether it is the last."""
     lines = frame.lines()
     if len(frame.value) <= limit:
         yield lines, frame.seq, True
@@ -390,7 +390,8 @@ def _cut(frame: Frame, limit: int) -> Iterable[tuple[list[bytes], int, bool]]:
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text, name = str(error), type(error).__name__
+    return text if text.startswith(name) else f"{name}: {text}" if text else name
 
 
 def _close(producer: Any, timeout: float) -> None:

@@ -22,8 +22,8 @@ Invariants, for any moment of a crash:
    deleted: epoch, next number and positions are known also when every frame was freed.
 4. ``acked`` is not fsynced. If it is lost or old, frames are sent again, under the same (epoch, seq).
 5. A record damaged *after* it was fsynced is told from a torn one by the ``synced`` of the records behind it, or by
-   ``acked``; it is skipped, counted as a loss, and its numbers are not used again. If the newest segment's checkpoint is
-   damaged, the next number is unknown, so a new epoch begins.
+   ``acked``; it is skipped, counted as a loss, and its numbers are not used again. If the newest segment's checkpoint
+   is damaged, the next number is unknown, so a new epoch begins.
 
 Only damage to the very last fsynced frame, together with the loss of ``acked``, looks like a torn write: a disk that
 lies about fsync can still betray us.
@@ -138,6 +138,11 @@ class Spool:
         self._wake = wake
         self._lock = threading.RLock()
         self._segments: list[_Segment] = []
+        self._seq = 0
+        self._positions: dict[str, Any] = {}
+        self._synced = self._acked = Position(0, 0, 0)
+        self._synced_positions: dict[str, Any] = {}
+        self._disk_bytes = 0
         self._bad: set[tuple[int, int]] = set()
         self._reader: Optional[tuple[int, int]] = None  # segment number, descriptor
         self._writer = -1
@@ -338,7 +343,7 @@ class Spool:
             self._free()
 
     def drop_oldest(self) -> int:
-        """Drop the oldest segment with all that was not acknowledged in it; returns the bytes freed (0: nothing to drop).
+        """Drop the oldest segment with all that was not acknowledged in it; returns the bytes freed (0: nothing there).
 
         The numbers of dropped lines are not used again: the gap shows the loss. Raises SpoolError.
         """
@@ -489,9 +494,6 @@ class Spool:
     # ------------------------------------------------------------------ start
 
     def _recover(self) -> None:
-        self._seq = 0
-        self._positions: dict[str, Any] = {}
-        self._disk_bytes = 0
         for leftover in self.directory.glob("*.new"):
             leftover.unlink()
         damaged: list[Path] = []
