@@ -10,7 +10,7 @@ topic, partition, offset     where the original stood; ``line``: its number in t
 by, time                     ``pipeline`` or ``cmdb-worker``; when
 orig.key, orig.<header>      of a message: its key and headers, so that it can be sent again as it was; of a line: the
                              headers of its batch, without ``sig``
-index, version               of a rollup: where it belongs
+index                        of a rollup: where it belongs
 ===========================  =========================================================================================
 """
 
@@ -18,17 +18,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from ezadmin_wire.batch import Batch
+from ezadmin_wire.ids import event_id, event_id_prefix
 from ezadmin_wire.times import now
 
 _log = logging.getLogger(__name__)
 MAX_REQUEST = 5 << 20
+_LINE_HEADERS = ("host", "kid", "stream", "epoch", "seq", "n", "dataset", "tmin", "tmax", "sent")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,26 @@ def message_letter(
     if key is not None:
         original.insert(0, ("orig.key", key))
     return DeadLetter(key, value or b"", [*encoded, *original])
+
+
+def line_letter(
+    topic: str, partition: int, offset: int, number: int, batch: Batch, raw: bytes, reason: str, error: str
+) -> DeadLetter:
+    """The dead letter of line ``number`` of a batch; it is named by the ``_id`` that its document would have had."""
+    identity = event_id(event_id_prefix(batch.host, batch.stream, batch.epoch), batch.seq + number)
+    fields = [("id", identity), ("kind", "line"), ("reason", reason), ("error", error[:1000]), ("topic", topic)]
+    fields += [("partition", str(partition)), ("offset", str(offset)), ("line", str(number))]
+    fields += [(f"orig.{name}", str(getattr(batch, name))) for name in _LINE_HEADERS]
+    return DeadLetter(batch.host.encode(), raw, [(name, text.encode("utf-8", "replace")) for name, text in fields])
+
+
+def rollup_letter(identity: str, index: str, document: Mapping[str, Any], reason: str, error: str) -> DeadLetter:
+    """The dead letter of counts whose index is not there: a document to be written by itself later."""
+    fields = [("id", identity), ("kind", "rollup"), ("reason", reason), ("error", error[:1000]), ("index", index)]
+    fields += [("topic", str(document["kafka.topic"])), ("partition", str(document["kafka.partition"]))]
+    host = str(document.get("host.id", ""))
+    headers = [(name, text.encode("utf-8", "replace")) for name, text in fields]
+    return DeadLetter(host.encode() or None, orjson.dumps(document), headers)
 
 
 class DeadLetters:

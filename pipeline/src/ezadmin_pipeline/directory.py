@@ -69,6 +69,11 @@ class Directory:
         elif kind == "host":
             self._hosts.pop(identifier, None)
 
+    @property
+    def hosts(self) -> int:
+        """Number of hosts known."""
+        return len(self._hosts)
+
     def find_key(self, host: str, kid: str) -> VerifyKey | None:
         """The key ``kid`` of ``host``, None if it is unknown. Raises WireError (``host_not_active``)."""
         entry = self._hosts.get(host)

@@ -27,22 +27,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
 from ezadmin_pipeline import commits, rollups
-from ezadmin_pipeline.deadletters import DeadLetter, message_letter
+from ezadmin_pipeline.deadletters import DeadLetter, line_letter, message_letter, rollup_letter
 from ezadmin_pipeline.directory import Directory
+from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable, action
 from ezadmin_pipeline.indexer import Chunk, Indexer
-from ezadmin_pipeline.lines import BadLine, LineReader, suspicious
+from ezadmin_pipeline.lines import BadLine
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.rollups import Counts, Key
 from ezadmin_pipeline.settings import Settings
 from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
-from ezadmin_wire.ids import event_id, event_id_prefix
 from ezadmin_wire.times import format_time, parse_time
 
 _log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Shard:
         _log.error(
             "%s: a document with this identity and time is already there: a cloned host, or a clock set back",
             where,
-            extra={"fields": {"host.id": chunk.tags[i][1], "event.original": chunk.documents[i][:500].decode()}},
+            extra={"fields": {"host.id": chunk.context.host, "event.original": chunk.documents[i][:500].decode()}},
         )
 
     def died(self, chunk: Chunk, i: int, reason: str, text: str) -> None:
@@ -147,8 +147,7 @@ class Engine:
         self._keep_alive = keep_alive
         self._clock = clock
         self._today = today
-        self._reader = LineReader()
-        self._id_prefixes: dict[tuple[str, str, str], str] = {}
+        self._documents = DocumentMaker(self._names, directory, today)
         self._caught_up = float("-inf")
         self._refused_rollups: dict[str, float] = {}
         self.shards: dict[tuple[str, int], Shard] = {}
@@ -262,66 +261,32 @@ class Engine:
         if not new:
             return
         seen.add(batch.seq, batch.seq + batch.n)
-        host = self._directory.host(batch.host)
-        prefix = host.prefix + format_time(self._today()).encode() + b'",'
         counted = batch.topic == self._names.logs
-        chunk = Chunk(shard, message.offset, fresh=message.offset >= shard.end and not counted)
-        suspect = suspicious(batch.value)
-        all_lines = batch.lines()
-        id_prefix = self._id_prefix(batch)
-        read, dataset = self._reader.read, batch.dataset
-        tally: dict[tuple[str, str], list[int]] = {}
-        actions: dict[str, tuple[str, bytes]] = {}
-        for first, last in new:
-            for seq in range(first, last):
-                raw = all_lines[seq - batch.seq]
-                try:
-                    line = read(raw, dataset, prefix, suspect)
-                except BadLine as error:
-                    self._bury_unread(shard, message, batch, seq, raw, counted, error)
-                    continue
-                day = line.minute[:10]
-                index = actions.get(day)
-                if index is None:
-                    index = actions[day] = self._action(counted, day, id_prefix)
-                chunk.indices.append(index[0])
-                chunk.actions.append(index[1] + b'%x"}}\n' % seq if counted else index[1])
-                chunk.documents.append(line.document)
-                chunk.numbers.append(seq - batch.seq)
-                chunk.tags.append((batch, batch.host, line.minute, line.level, raw))
-                if counted:
-                    cell = tally.get((line.minute, line.level))
-                    if cell is None:
-                        tally[line.minute, line.level] = [1, len(raw)]
-                    else:
-                        cell[0] += 1
-                        cell[1] += len(raw)
-        for (minute, level), (count, size) in tally.items():
-            for key in rollups.keys_of(minute, batch.host, dataset, level):
-                counts = shard.count(key)
-                counts.seen += count
-                counts.bytes += size
+        chunk = Chunk(shard, message.offset, fresh=message.offset >= shard.end and not counted, context=batch)
+        bad = self._documents.make(chunk, batch, new)
+        if counted:
+            self._count(shard, batch, chunk)
+        for seq, raw, error in bad:
+            self._bury_unread(shard, message, batch, seq, raw, counted, error)
         if chunk.documents:
             self.lines += len(chunk.documents)
             shard.outstanding += len(chunk.documents)
             self.indexer.add(chunk)
 
-    def _id_prefix(self, batch: wire.Batch) -> str:
-        key = (batch.host, batch.stream, batch.epoch)
-        prefix = self._id_prefixes.get(key)
-        if prefix is None:
-            if len(self._id_prefixes) > 50_000:
-                self._id_prefixes.clear()
-            prefix = self._id_prefixes[key] = event_id_prefix(*key)
-        return prefix
-
-    def _action(self, counted: bool, day: str, id_prefix: str) -> tuple[str, bytes]:
-        # events: everything of the action line but the number of the line; metrics: Elasticsearch makes the id
-        if counted:
-            index = self._names.logs_index(day)
-            return index, f'{{"create":{{"_index":"{index}","_id":"{id_prefix}'.encode()
-        index = self._names.metrics_index(day)
-        return index, f'{{"create":{{"_index":"{index}"}}}}\n'.encode()
+    def _count(self, shard: Shard, batch: wire.Batch, chunk: Chunk) -> None:
+        tally: dict[tuple[str, str], list[int]] = {}
+        for minute, level, raw in chunk.tags:
+            cell = tally.get((minute, level))
+            if cell is None:
+                tally[minute, level] = [1, len(raw)]
+            else:
+                cell[0] += 1
+                cell[1] += len(raw)
+        for (minute, level), (count, size) in tally.items():
+            for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
+                counts = shard.count(key)
+                counts.seen += count
+                counts.bytes += size
 
     # dead letters
 
@@ -340,9 +305,10 @@ class Engine:
 
     def bury_line(self, shard: Shard, chunk: Chunk, i: int, reason: str, text: str) -> None:
         """Make a dead letter of line ``i`` of a chunk that Elasticsearch will not take."""
-        batch, host, minute, level, raw = chunk.tags[i]
+        batch: wire.Batch = chunk.context
+        minute, level, raw = chunk.tags[i]
         if batch.topic == self._names.logs:
-            for key in rollups.keys_of(minute, host, batch.dataset, level):
+            for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
                 shard.count(key).dead += 1
         self._bury(shard, chunk.offset, chunk.numbers[i], batch, raw, reason, text)
 
@@ -354,13 +320,7 @@ class Engine:
         _log.warning(
             "dead letter: %s: %s", place, text, extra={"fields": {"error.type": reason, "host.id": batch.host}}
         )
-        identity = event_id(self._id_prefix(batch), batch.seq + number)
-        fields = [("id", identity), ("kind", "line"), ("reason", reason), ("error", text[:1000])]
-        fields += [("topic", record.topic), ("partition", str(record.partition)), ("offset", str(offset))]
-        fields += [("line", str(number)), ("orig.host", batch.host), ("orig.stream", batch.stream)]
-        fields += [("orig.epoch", batch.epoch), ("orig.seq", str(batch.seq)), ("orig.dataset", batch.dataset)]
-        headers = [(name, value.encode("utf-8", "replace")) for name, value in fields]
-        self._letters.send(DeadLetter(batch.host.encode(), raw, headers))
+        self._letters.send(line_letter(record.topic, record.partition, offset, number, batch, raw, reason, text))
 
     # barrier
 
@@ -544,13 +504,3 @@ class Engine:
         for place in list(self.shards):
             self.drop(*place)
         self.indexer.close()
-
-
-def rollup_letter(identity: str, index: str, document: Mapping[str, Any], reason: str, text: str) -> DeadLetter:
-    """The dead letter of counts whose index is not there: a document to be written by itself."""
-    fields = [("id", identity), ("kind", "rollup"), ("reason", reason), ("error", text[:1000]), ("index", index)]
-    fields += [("topic", str(document["kafka.topic"])), ("partition", str(document["kafka.partition"]))]
-    host = str(document.get("host.id", ""))
-    return DeadLetter(
-        host.encode() or None, orjson.dumps(document), [(n, v.encode("utf-8", "replace")) for n, v in fields]
-    )

@@ -56,30 +56,45 @@ class Owner(Protocol):
 
 
 class Chunk:
-    """Lines of one Kafka message on their way: parallel lists with, per line, the index, the action line, the document,
-    its number in the message, and what the owner needs to know it by (``tags``).
+    """Lines of one Kafka message on their way to Elasticsearch: parallel lists with, per line, the index, the action line,
+    the document, its number in the message, and its ``tags`` (minute, level, the line as it came).
 
-    ``fresh`` says that no other worker can have read the message before, so that a 409 is a conflict.
+    ``context`` is what the owner needs to know of the message. ``fresh`` says that no other worker can have read the
+    message before, so that a 409 is a conflict.
     """
 
-    __slots__ = ("actions", "attempt", "documents", "fresh", "indices", "moved", "numbers", "offset", "owner", "parked", "tags")  # fmt: skip  # noqa: E501
+    __slots__ = (
+        "actions",
+        "attempt",
+        "context",
+        "documents",
+        "fresh",
+        "indices",
+        "moved",
+        "numbers",
+        "offset",
+        "owner",
+        "parked",
+        "tags",
+    )
 
-    def __init__(self, owner: Owner, offset: int, fresh: bool) -> None:
+    def __init__(self, owner: Owner, offset: int, fresh: bool, context: Any) -> None:
         self.owner = owner
+        self.context = context
         self.offset = offset
         self.fresh = fresh
         self.indices: list[str] = []
         self.actions: list[bytes] = []
         self.documents: list[bytes] = []
         self.numbers: list[int] = []
-        self.tags: list[Any] = []
+        self.tags: list[tuple[str, str, bytes]] = []
         self.attempt = 0
         self.moved = 0
         self.parked = False
 
     def single(self, i: int, document: bytes | None = None) -> Chunk:
         """A chunk of line ``i`` alone, with another document if one is given."""
-        other = Chunk(self.owner, self.offset, self.fresh)
+        other = Chunk(self.owner, self.offset, self.fresh, self.context)
         other.indices = [self.indices[i]]
         other.actions = [self.actions[i]]
         other.documents = [self.documents[i] if document is None else document]

@@ -61,7 +61,6 @@ class Line(NamedTuple):
     """What a line says of itself. ``minute`` is ``YYYY-MM-DDTHH:MM`` of the time that counts, in UTC."""
 
     minute: str
-    dataset: str
     level: str
     document: bytes
 
@@ -104,7 +103,7 @@ class LineReader:
         minute = timestamp[:16]
         # the same ten minutes and the usual form: nothing to compare
         if timestamp[:15] == created[:15] and len(timestamp) == 24 and timestamp[23] == "Z" and self._known(minute):
-            return Line(minute, peek.dataset, known_level(peek.level), prefix + line[1:])
+            return Line(minute, known_level(peek.level), prefix + line[1:])
         return self._judge_time(line, peek, prefix)
 
     def _known(self, minute: str) -> bool:
@@ -129,13 +128,11 @@ class LineReader:
         except WireError as error:
             raise BadLine("bad_time", f"@timestamp: {error}") from error
         if -BEHIND <= (timestamp - created).total_seconds() <= AHEAD:
-            return Line(format_time(timestamp)[:16], peek.dataset, known_level(peek.level), prefix + line[1:])
+            return Line(format_time(timestamp)[:16], known_level(peek.level), prefix + line[1:])
         document = orjson.loads(line)
         document[ORIGINAL_TIMESTAMP] = peek.timestamp
         document["@timestamp"] = format_time(created)
-        return Line(
-            format_time(created)[:16], peek.dataset, known_level(peek.level), prefix + orjson.dumps(document)[1:]
-        )
+        return Line(format_time(created)[:16], known_level(peek.level), prefix + orjson.dumps(document)[1:])
 
 
 def _owned_name(line: bytes) -> str | None:

@@ -1,0 +1,118 @@
+"""What all tests on real services share: one stack for the whole run, and names of their own on it.
+
+``EZADMIN_TEST_STACK=<state>/stack.json`` uses a stack that is running already (``deploy/local/up --services-only``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient
+
+from ezadmin_pipeline import install
+from ezadmin_pipeline.elastic import ElasticClient
+from ezadmin_wire.names import Names
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Endpoints of the running services."""
+
+    kafka: str
+    elasticsearch: str
+    mariadb: dict[str, Any]
+    state: Path
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Kafka, Elasticsearch and MariaDB, started by the product's own command and stopped at the end."""
+    given = os.environ.get("EZADMIN_TEST_STACK")
+    if given:
+        yield _read(Path(given))
+        return
+    state = tmp_path_factory.mktemp("stack")
+    up = [ROOT / "deploy/local/up", "--services-only", "--state", state]
+    subprocess.run(up, check=True, timeout=900)
+    try:
+        yield _read(state / "stack.json")
+    finally:
+        subprocess.run([ROOT / "deploy/local/down", "--state", state], check=True, timeout=120)
+
+
+def _read(path: Path) -> Stack:
+    table = json.loads(path.read_text())
+    return Stack(table["kafka"], table["elasticsearch"], table["mariadb"], path.parent)
+
+
+@pytest.fixture
+def make_names(stack: Stack) -> Iterator[Callable[..., Names]]:
+    """Makes :class:`Names` of an own prefix, with topics and index templates; all of it is removed afterwards."""
+    made: list[Names] = []
+
+    def make(partitions: int = 3) -> Names:
+        names = Names(f"t{secrets.token_hex(5)}")
+        made.append(names)
+        install.make_topics(stack.kafka, names, partitions)
+        elastic = ElasticClient(stack.elasticsearch)
+        install.make_templates(elastic, names)
+        elastic.close()
+        return names
+
+    yield make
+    for names in made:
+        _remove(stack, names)
+
+
+@pytest.fixture
+def names(make_names: Callable[..., Names]) -> Names:
+    """Topics and index templates of this test alone, three partitions a topic."""
+    return make_names()
+
+
+def _remove(stack: Stack, names: Names) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    there = [topic for topic in admin.list_topics() if topic.startswith(f"{names.prefix}.")]
+    admin.delete_topics(there)
+    admin.close()
+    elastic = ElasticClient(stack.elasticsearch)
+    for index in elastic.request("GET", f"/{names.prefix}-*/_settings", params={"expand_wildcards": "all"})[1]:
+        elastic.request("DELETE", f"/{index}")
+    for name, _ in install.templates(names):
+        elastic.request("DELETE", f"/_index_template/{name}")
+    elastic.close()
+
+
+@pytest.fixture
+def elastic(stack: Stack) -> Iterator[ElasticClient]:
+    """The real Elasticsearch."""
+    client = ElasticClient(stack.elasticsearch)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def database(stack: Stack) -> Iterator[str]:
+    """URL of an empty database of this module alone."""
+    import pymysql
+
+    given = stack.mariadb
+    name = f"t{secrets.token_hex(5)}"
+    connection = pymysql.connect(unix_socket=given["socket"], user=given.get("admin", "root"), autocommit=True)
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        cursor.execute(f"GRANT ALL ON {name}.* TO '{given['user']}'@'%'")
+    yield f"mysql+pymysql://{given['user']}:{given['password']}@{given['host']}:{given['port']}/{name}?charset=utf8mb4"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name}")
+    connection.close()
