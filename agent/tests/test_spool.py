@@ -10,11 +10,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from ezadmin_agent import spool as spool_module
-from ezadmin_agent.spool import Position, Spool, SpoolError, SpoolFull, Spools, StreamSpec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ezadmin_agent import spool as spool_module
+from ezadmin_agent.spool import Position, Spool, SpoolError, SpoolFull, Spools, StreamSpec
 
 T = "2026-11-24T08:00:00.000Z"
 

@@ -1,0 +1,43 @@
+"""Collectors: each module has its FIELDS and a pure ``collect(reader, previous)`` that tests feed with recorded data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, NamedTuple, Optional
+
+from ezadmin_agent.fields import Field
+from ezadmin_agent.reader import Reader
+
+Document = dict[str, Any]
+
+
+class Sample(NamedTuple):
+    """What a collector read: documents without the common fields, and what it wants to see as ``previous`` next time."""
+
+    documents: list[Document]
+    state: Any = None
+
+
+@dataclass(frozen=True)
+class Collector:
+    """A collector: ``collect(reader, previous state or None)``. ``seconds``: least time between two runs (0: each tick)."""
+
+    name: str
+    dataset: str
+    fields: Sequence[Field]
+    collect: Callable[[Reader, Any], Sample]
+    seconds: int = 0
+
+
+def rate(now: Optional[float], before: Optional[float], seconds: float) -> Optional[float]:
+    """Growth per second of a counter; None for the first sample and after a reset, so that no false peak appears."""
+    if now is None or before is None or seconds <= 0 or now < before:
+        return None
+    return round((now - before) / seconds, 2)
+
+
+def put(document: Document, name: str, value: Any) -> None:
+    """Set ``name`` unless the value is unknown (None)."""
+    if value is not None:
+        document[name] = value

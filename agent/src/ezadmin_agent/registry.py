@@ -1,0 +1,36 @@
+"""Every collector and every field: what templates, dashboards and the field list are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ezadmin_agent.collectors import Collector, cpu, disk, filesystem, load, memory, network, process, uptime
+from ezadmin_agent.fields import COMMON, Field
+
+COLLECTORS: tuple[Collector, ...] = (
+    cpu.HOST,
+    load.HOST,
+    memory.HOST,
+    disk.HOST,
+    network.HOST,
+    process.HOST,
+    uptime.HOST,
+    uptime.USERS,
+    network.NICS,
+    disk.DEVICES,
+    cpu.CORES,
+    filesystem.FILESYSTEMS,
+)
+
+
+def datasets() -> Mapping[str, Sequence[Field]]:
+    """The fields of each dataset of metrics, those common to all first."""
+    found: dict[str, list[Field]] = {}
+    for collector in COLLECTORS:
+        found.setdefault(collector.dataset, list(COMMON)).extend(collector.fields)
+    return found
+
+
+def all_fields() -> Mapping[str, Field]:
+    """Every field of every dataset by name. A name means the same in all of them."""
+    return {field.name: field for fields in datasets().values() for field in fields}
