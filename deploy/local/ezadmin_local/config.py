@@ -128,8 +128,9 @@ log.cleaner.dedupe.buffer.size=16777216
 
 KAFKA_LOG4J = """\
 <?xml version="1.0" encoding="UTF-8"?>
-<!-- Written by deploy/local/up. To standard output, which supervisord keeps and rotates. -->
-<Configuration status="WARN">
+<!-- Written by deploy/local/up. To standard output, which supervisord keeps and rotates; until Kafka has ended, which
+     is after log4j's own end would come. -->
+<Configuration status="WARN" shutdownHook="disable">
   <Appenders>
     <Console name="console" target="SYSTEM_OUT">
       <PatternLayout pattern="%d{ISO8601} %-5p %c{1}: %m%n"/>
@@ -197,7 +198,12 @@ def elasticsearch_jvm_options(shipped: str) -> str:
 def elasticsearch_heap_options(layout: Layout, heap: str) -> str:
     """The options of this stack, for the folder jvm.options.d."""
     folder = layout.run / "elasticsearch"
-    return f"-Xms{heap}\n-Xmx{heap}\n-XX:HeapDumpPath={folder}\n-XX:ErrorFile={folder}/hs_err_pid%p.log\n"
+    return (
+        f"-Xms{heap}\n-Xmx{heap}\n"
+        "# Elasticsearch's default takes the whole heap from the machine at once; here it is taken as it is used.\n"
+        "-XX:-AlwaysPreTouch\n"
+        f"-XX:HeapDumpPath={folder}\n-XX:ErrorFile={folder}/hs_err_pid%p.log\n"
+    )
 
 
 ELASTICSEARCH_LOG4J = """\

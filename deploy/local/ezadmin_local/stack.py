@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import pwd
+import resource
 import secrets
 import shutil
 import signal
@@ -22,6 +23,8 @@ from .layout import PROGRAMS, SERVICES, Layout
 from .supervisor import ProgramState, Supervisor
 
 LOG_LINES = 20
+OPEN_FILES = 65536
+"""What Kafka and Elasticsearch ask for, as far as this user may."""
 ELASTICSEARCH_USER = "ezadmin-elasticsearch"
 MAP_USER = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
 """Root as user 1000 of a namespace of its own: it still reads root's folders, and is no root to Elasticsearch."""
@@ -234,6 +237,9 @@ class Stack:
                 self.supervisor.add(name)
             return
         self.end_leftovers()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))  # inherited by all programs
         command = [str(self.layout.command("supervisord")), "-c", str(self.layout.etc / "supervisord.conf")]
         environment = _environment()
         environment[processes.MARK] = processes.mark(self.layout.state, "supervisord")
@@ -304,10 +310,6 @@ class Stack:
         self._kill_after(20)
         return True
 
-    def another_supervisor(self) -> Supervisor:
-        """A connection of its own to supervisord, for use in a thread."""
-        return Supervisor(self.layout.supervisor_socket)
-
     def probe_kafka(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Asks Kafka by the client in the virtual environment; see kafka_probe.py."""
         script = Path(__file__).with_name("kafka_probe.py")
@@ -335,7 +337,7 @@ class Stack:
         """
         waiting = dict(questions)
         took: dict[str, float] = {}
-        with self.console.step("waiting for") as step:
+        with self.console.step("waiting for answers") as step:
             while waiting:
                 self.refuse_ended(waiting)
                 for name, question in list(waiting.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import re
 import subprocess
 import threading
@@ -88,24 +89,29 @@ def _start_services(stack: Stack, endpoints: Endpoints, found: machine.Machine) 
         "mariadb": stack.install_mariadb,
     }
     since = dict.fromkeys(SERVICES, time.monotonic())
-    errors: list[LocalError] = []
 
-    def start(name: str) -> None:
+    ready: queue.Queue[str | LocalError] = queue.Queue()
+
+    def prepare_one(name: str) -> None:
         try:
             if name in prepare:
                 prepare[name](found)
-            stack.another_supervisor().start(name)
+            ready.put(name)
         except LocalError as error:
-            errors.append(error)
+            ready.put(error)
 
     with stack.console.step("preparing " + ", ".join(down)):
-        threads = [threading.Thread(target=start, args=(name,)) for name in down]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    if errors:
-        raise errors[0]
+        for name in down:
+            threading.Thread(target=prepare_one, args=(name,)).start()
+        answers = []
+        for _ in down:
+            answer = ready.get()
+            answers.append(answer)
+            if isinstance(answer, str):
+                stack.supervisor.start(answer)
+    for answer in answers:
+        if isinstance(answer, LocalError):
+            raise answer
 
     def question(name: str) -> Callable[[], str | None]:
         return lambda: stack.ask(name, endpoints, found.mariadb)
