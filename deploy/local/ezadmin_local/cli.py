@@ -133,6 +133,9 @@ def _delete(layout: Layout) -> None:
             path.unlink(missing_ok=True)
     if layout.sockets.is_dir() and not layout.sockets.is_symlink():
         shutil.rmtree(layout.sockets)
+    layout.lock_file.unlink()
+    if layout.state != layout.shared and not any(layout.state.iterdir()):
+        layout.state.rmdir()
     print(f"deleted the stack in {layout.state}")
 
 

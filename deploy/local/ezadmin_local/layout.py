@@ -25,7 +25,7 @@ PACKAGES = ("wire", "agent", "pipeline", "cmdb")
 STATE_ENTRIES = ("etc", "data", "run", "log", "keys", "agent", "ports.json", "stack.json")
 """All that a stack makes in its state folder, and so all that `reset` deletes."""
 
-_SAFE_PATH = re.compile(r"[\w/.+@~ -]+")
+_SAFE_PATH = re.compile(r"[A-Za-z0-9/._+@~-]+")
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Layout:
     def find(cls, state: str | None, checkout: Path | None = None) -> Layout:
         """The layout for `--state STATE`, or for the checkout's own state folder where it is None.
 
-        Raises LocalError for characters at which a Java class path, a list of folders or an ini file would be cut.
+        Raises LocalError for characters that Kafka, Java or the scripts of MariaDB and Elasticsearch do not take.
         """
         checkout = (checkout or Path(__file__).parents[3]).resolve()
         folder = (Path(state).expanduser() if state else checkout / ".ezadmin").resolve()
         for what, path in (("checkout", checkout), ("state folder", folder)):
             if not _SAFE_PATH.fullmatch(str(path)):
                 raise LocalError(
-                    f"the path of the {what}, {str(path)!r}, holds others than letters, digits, space and /._+@~-\n"
-                    f"Kafka, Java or supervisor would cut it there. Use another folder"
+                    f"the path of the {what}, {str(path)!r}, holds others than a-z, A-Z, 0-9 and /._+@~-\n"
+                    "Kafka, Java or MariaDB's own scripts would not take it. Use another folder"
                     + (" (--state DIR)." if what == "state folder" else ".")
                 )
         return cls(checkout, folder)
