@@ -1,0 +1,180 @@
+"""Nothing lost, nothing twice, counts exact: on the real Kafka and the real Elasticsearch, while everything is killed.
+
+``EZADMIN_SEED`` repeats a run's choices, ``EZADMIN_EVENTS`` sets its size (200,000; ``./tests/run --full``: 2,000,000).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from ezadmin_testing import simulated_hosts
+from ezadmin_testing.fleet import Fleet
+from ezadmin_testing.processes import Process, pipeline, wait_until
+from ezadmin_testing.proxy import CuttingProxy
+
+from ezadmin_pipeline.rollups import keys_of
+from ezadmin_wire.names import Names
+
+EVENTS = int(os.environ.get("EZADMIN_EVENTS", "200000"))
+SEED = int(os.environ.get("EZADMIN_SEED", "1"))
+HOSTS = 20
+PHASES = 4
+STRIKES_PER_PHASE = 12  # every second one is a kill -9
+
+
+class Storm:
+    """The fleet, the pipeline workers and the simulated agents, and what is done to them."""
+
+    def __init__(self, fleet: Fleet, folder: Path, rng: random.Random) -> None:
+        self.fleet = fleet
+        self.rng = rng
+        self.folder = folder
+        self.proxy = CuttingProxy()
+        self.start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        self.workers = [pipeline(fleet.settings(f"worker-{n}"), folder / f"worker-{n}.log") for n in range(2)]
+        self.keys = [simulated_hosts.load_key(folder / "hosts", number) for number in range(HOSTS)]
+        self.lines = 0
+        self.agents: Process | None = None
+        self.done: Counter[str] = Counter()
+        for number in range(HOSTS):
+            self.relabel(number)
+
+    def relabel(self, number: int) -> None:
+        """A config record changes."""
+        labels = {"site": self.rng.choice(["seoul", "busan"]), "rack": f"r{self.rng.randint(1, 9)}"}
+        self.fleet.publish_host(simulated_hosts.host_id(number), self.keys[number], labels=labels)
+
+    def send(self, lines: int) -> Process:
+        """Let every host go on until it has sent ``lines`` lines."""
+        self.lines = lines
+        rate = max(4_000, EVENTS // PHASES // 10)
+        options = {
+            "state": str(self.folder / "hosts"),
+            "kafka": self.fleet.kafka,
+            "prefix": self.fleet.names.prefix,
+            "start": self.start.isoformat(),
+            "hosts": str(HOSTS),
+            "lines": str(lines),
+            "rate": str(rate),
+            "proxy": self.proxy.url,
+        }
+        command = [sys.executable, "-m", "ezadmin_testing.simulated_hosts"]
+        command += [word for name, value in options.items() for word in (f"--{name}", value)]
+        support = str(Path(simulated_hosts.__file__).parent.parent)
+        self.agents = Process(command, self.folder / "agents.log", {"PYTHONPATH": support}).start()
+        return self.agents
+
+    def strike(self, choices: list[str]) -> None:
+        """One bad moment."""
+        assert self.agents is not None
+        first, second = self.workers
+        choice = self.rng.choice(choices)
+        if choice == "worker":
+            victim = self.rng.choice([worker for worker in self.workers if worker.running] or [first])
+            victim.kill()
+            if self.rng.random() < 0.5:
+                self.relabel(self.rng.randrange(HOSTS))
+            victim.start()
+        elif choice == "agents":
+            self.agents.kill()
+            self.agents.start()
+        elif choice == "cut":
+            self.proxy.cut()
+        elif choice == "swallow":
+            self.proxy.swallow()
+        elif choice == "label":
+            self.relabel(self.rng.randrange(HOSTS))
+        elif second.running:
+            assert second.stop() == 0
+        else:
+            second.start()
+        self.done[choice] += 1
+
+    def phase(self, lines: int) -> None:
+        """Send up to ``lines`` lines per host in a storm, and wait until everything is in Elasticsearch."""
+        agents = self.send(lines)
+        for i in range(STRIKES_PER_PHASE):
+            time.sleep(self.rng.uniform(0.1, 0.8))
+            if agents.running:
+                self.strike(["worker", "worker", "agents"] if i % 2 else ["cut", "swallow", "label", "second"])
+        self.workers[0].start()
+        wait_until(lambda: not agents.running, 300, f"every host has {lines} lines acknowledged")
+        assert agents.wait(1) == 0, (self.folder / "agents.log").read_text()[-3000:]
+        self.drain()
+
+    def drain(self) -> None:
+        wait_until(lambda: self.fleet.lag() == 0, 180, "the pipeline has committed everything")
+
+    def close(self) -> None:
+        for process in (*self.workers, *([self.agents] if self.agents else [])):
+            process.kill()
+        self.proxy.close()
+
+    def check(self) -> None:
+        """Elasticsearch holds what was sent and counts it."""
+        self.fleet.refresh()
+        from ezadmin_wire.ids import event_id
+
+        ids = [hit["_id"] for hit in self.fleet.search_all(f"{self.fleet.names.prefix}-logs-*", source=False)]
+        prefixes = {identity[:12] for identity in ids}
+        assert len(prefixes) == HOSTS, "every host has one epoch, also after kill -9"
+        wanted = {event_id(prefix, i) for prefix in prefixes for i in range(self.lines)}
+        assert len(ids) == len(set(ids)), "an id stands in two indices"
+        assert set(ids) == wanted, f"missing {len(wanted - set(ids))}, too many {len(set(ids) - wanted)}"
+        truth: Counter[tuple[str, str, str, str]] = Counter()
+        for number, _, level, minute in simulated_hosts.expected(HOSTS, self.lines, self.start):
+            host = simulated_hosts.host_id(number)
+            for key in keys_of(minute, host, simulated_hosts.DATASET, level):
+                truth[key.rollup, key.window, key.host, level] += 1
+        assert self.fleet.rollup_sums("events.seen") == truth
+        assert self.fleet.rollup_sums("events.stored") == truth
+        assert self.fleet.dead_letters() == []
+
+
+@pytest.fixture
+def storm(stack, make_names: Callable[..., Names], tmp_path: Path):
+    names = make_names(partitions=6)
+    fleet = Fleet(stack.kafka, stack.elasticsearch, names, tmp_path, partitions=6)
+    storm = Storm(fleet, tmp_path, random.Random(SEED))
+    yield storm
+    storm.close()
+    fleet.close()
+
+
+def test_exact_whatever_is_killed(storm: Storm) -> None:
+    per_phase = EVENTS // HOSTS // PHASES
+    for worker in storm.workers:
+        worker.start()
+    storm.phase(per_phase)
+    storm.check()
+
+    # the topic is deleted and made anew while the workers are stopped …
+    for worker in storm.workers:
+        worker.stop()
+    storm.fleet.remake_topic(storm.fleet.names.logs)
+    for worker in storm.workers:
+        worker.start()
+    storm.phase(2 * per_phase)
+
+    # … and while they run
+    storm.workers[0].start()
+    storm.fleet.remake_topic(storm.fleet.names.logs)
+    storm.phase(3 * per_phase)
+
+    # the committed offsets are set back to the start
+    for worker in storm.workers:
+        worker.stop()
+    storm.fleet.reset_offsets()
+    for worker in storm.workers:
+        worker.start()
+    storm.phase(4 * per_phase)
+    storm.check()
+    assert storm.done["worker"] + storm.done["agents"] >= 20

@@ -1,0 +1,173 @@
+"""A pipeline under test on the real stack: its settings, the config records it reads, and what it made of it all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from ezadmin_pipeline import install
+from ezadmin_pipeline.elastic import ElasticClient
+from ezadmin_wire import config as wire
+from ezadmin_wire.names import Names
+from ezadmin_wire.signing import SigningKey
+
+
+class Fleet:
+    """Names, keys and settings files of one installation; ``partitions`` of its topics."""
+
+    def __init__(self, kafka: str, elasticsearch: str, names: Names, folder: Path, partitions: int = 3) -> None:
+        self.kafka = kafka
+        self.elastic = ElasticClient(elasticsearch)
+        self.names = names
+        self.partitions = partitions
+        self._elasticsearch = elasticsearch
+        self._folder = folder
+        self._signer = SigningKey.generate()
+        self._revision = 0
+        self._producer: Any = KafkaProducer(bootstrap_servers=kafka, acks="all")
+
+    def settings(self, name: str, **more: Any) -> Path:
+        """A settings file for a worker called ``name``."""
+        path = self._folder / f"{name}.toml"
+        lines = [
+            f'prefix = "{self.names.prefix}"',
+            f"partitions = {self.partitions}",
+            f'config_public_key = "{self._signer.public.hex()}"',
+            f'member = "{name}"',
+            "session_timeout = 10",
+            *(f"{key} = {value!r}" for key, value in more.items()),
+            f'[kafka]\nbootstrap = "{self.kafka}"',
+            f'[elasticsearch]\nurl = "{self._elasticsearch}"',
+        ]
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def publish(self, key: str, record: wire.Record | None) -> None:
+        """Write a config record as the cmdb does; None deletes it."""
+        self._revision += 1
+        if record is None:
+            self._producer.send(self.names.config, key=key.encode(), value=None).get(timeout=10)
+            return
+        name, headers, value = wire.encode(self._signer, key, self._revision, record)
+        self._producer.send(self.names.config, key=name, value=value, headers=headers).get(timeout=10)
+
+    def publish_host(self, host_id: str, key: SigningKey, **members: Any) -> None:
+        """Write the record of a host with one key."""
+        keys = [wire.HostKey(key.kid, key.public.hex())]
+        members.setdefault("name", f"sim-{host_id[-4:]}")
+        self.publish(wire.host_key(host_id), wire.HostRecord(keys=keys, **members))
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+        """Write one message and wait for the acknowledgement."""
+        self._producer.send(topic, key=key, value=value, headers=headers).get(timeout=10)
+
+    # what is there
+
+    def ends(self, *topics: str) -> dict[tuple[str, int], int]:
+        """End offset of every partition of the topics."""
+        consumer = KafkaConsumer(bootstrap_servers=self.kafka, group_id=None)
+        try:
+            places = [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
+            return {(place.topic, place.partition): end for place, end in consumer.end_offsets(places).items()}
+        finally:
+            consumer.close()
+
+    def lag(self) -> int:
+        """Messages of metrics and logs that no commit record covers yet; topics made anew count from their beginning."""
+        admin = KafkaAdminClient(bootstrap_servers=self.kafka)
+        topics = [self.names.metrics, self.names.logs]
+        ids = {topic["name"]: str(topic["topic_id"]) for topic in admin.describe_topics(topics)}
+        admin.close()
+        lag = 0
+        for (topic, partition), end in self.ends(*topics).items():
+            status, answer = self.elastic.request("GET", f"/{self.names.state_index}/_doc/{topic}-{partition}")
+            known = status == 200 and answer["_source"]["topic_id"] == ids[topic]
+            lag += end - (answer["_source"]["upto"] if known else 0)
+        return lag
+
+    def refresh(self) -> None:
+        """Make everything written searchable."""
+        self.elastic.request("POST", f"/{self.names.prefix}-*/_refresh")
+
+    def search_all(self, pattern: str, source: bool) -> list[dict[str, Any]]:
+        """All hits of the indices that match."""
+        status, opened = self.elastic.request("POST", f"/{pattern}/_pit", params={"keep_alive": "2m"})
+        assert status == 200, opened
+        hits: list[dict[str, Any]] = []
+        query: dict[str, Any] = {
+            "size": 10_000,
+            "_source": source,
+            "track_total_hits": False,
+            "pit": {"id": opened["id"], "keep_alive": "2m"},
+            "sort": [{"_shard_doc": "asc"}],
+        }
+        while True:
+            status, answer = self.elastic.request("POST", "/_search", body=orjson.dumps(query))
+            assert status == 200, answer
+            found = answer["hits"]["hits"]
+            if not found:
+                break
+            hits += found
+            query["search_after"] = found[-1]["sort"]
+        self.elastic.request("DELETE", "/_pit", body=orjson.dumps({"id": opened["id"]}))
+        return hits
+
+    def rollup_sums(self, value: str = "events.seen") -> Counter[tuple[str, str, str, str]]:
+        """Sums of a value per (rollup, minute, host.id, level) over all partitions."""
+        sums: Counter[tuple[str, str, str, str]] = Counter()
+        for hit in self.search_all(f"{self.names.prefix}-rollup-*", source=True):
+            doc = hit["_source"]
+            sums[doc["rollup"], doc["@timestamp"][:16], doc.get("host.id", ""), doc["log.level"]] += doc[value]
+        return +sums
+
+    def dead_letters(self) -> list[Any]:
+        """All messages of the dead-letter topic."""
+        consumer = KafkaConsumer(bootstrap_servers=self.kafka, group_id=None, auto_offset_reset="earliest")
+        places = [TopicPartition(self.names.dlq, number) for number in range(self.partitions)]
+        consumer.assign(places)
+        consumer.seek_to_beginning(*places)
+        ends = consumer.end_offsets(places)
+        messages = []
+        while any(consumer.position(place) < ends[place] for place in places):
+            for found in consumer.poll(timeout_ms=500).values():
+                messages += found
+        consumer.close()
+        return messages
+
+    def remake_topic(self, topic: str) -> None:
+        """Delete a topic and make it anew."""
+        admin = KafkaAdminClient(bootstrap_servers=self.kafka)
+        admin.delete_topics([topic])
+        deadline = 100
+        while deadline:
+            deadline -= 1
+            with contextlib.suppress(Exception):
+                if install.make_topics(self.kafka, self.names, self.partitions):
+                    break
+        admin.close()
+        assert deadline, f"{topic} was not made anew"
+
+    def reset_offsets(self) -> None:
+        """Set the committed offsets of the consumer group back to the start."""
+        from kafka.structs import OffsetAndMetadata
+
+        admin = KafkaAdminClient(bootstrap_servers=self.kafka)
+        places = [
+            TopicPartition(topic, number)
+            for topic in (self.names.metrics, self.names.logs)
+            for number in range(self.partitions)
+        ]
+        admin.alter_group_offsets(
+            self.names.consumer_group("pipeline"), {place: OffsetAndMetadata(0, "", -1) for place in places}
+        )
+        admin.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._producer.close()
+        self.elastic.close()
