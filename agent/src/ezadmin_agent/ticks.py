@@ -35,8 +35,14 @@ class Ticker:
         self.cost: dict[str, float] = {}
         self.errors: dict[str, int] = {}
 
-    def run(self, tick_ms: int, *, everything: bool = False) -> list[bytes]:
-        """The lines of a tick: one host document first, then one per item. ``everything``: also those not due."""
+    def prime(self) -> None:
+        """Read once without documents, so that the first tick has rates."""
+        self._reader.begin_tick()
+        for collector in self._collectors:
+            self._collect(collector)
+
+    def run(self, tick_ms: int) -> list[bytes]:
+        """The lines of a tick: one host document first, then one per item, of all collectors that are due."""
         reader = self._reader
         reader.begin_tick()
         documents: dict[str, list[Document]] = {}
@@ -44,7 +50,7 @@ class Ticker:
             now = reader.monotonic()
             ran = self._ran.get(collector.name)
             # a second of grace: a minute collector must not slip by a tick because the one before started late
-            if not everything and ran is not None and now - ran < collector.seconds - 1:
+            if ran is not None and now - ran < collector.seconds - 1:
                 continue
             begin = time.thread_time()
             found = self._collect(collector)

@@ -1,0 +1,257 @@
+"""The running agent: identity, spool, sender, and the threads that fill the spool."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ezadmin_agent import __version__
+from ezadmin_agent.config import SYSLOG, SYSTEM_LOGS, Config, ConfigError
+from ezadmin_agent.identity import load_or_make
+from ezadmin_agent.logs import journal
+from ezadmin_agent.logs.file import FileSource
+from ezadmin_agent.logs.own import OwnSource
+from ezadmin_agent.logs.reader import LogReader
+from ezadmin_agent.logs.source import Source
+from ezadmin_agent.reader import Reader
+from ezadmin_agent.registry import COLLECTORS
+from ezadmin_agent.sender import Sender
+from ezadmin_agent.spool import SpoolError, Spools, StreamSpec
+from ezadmin_agent.state import StateReporter
+from ezadmin_agent.ticks import Ticker, tick_after
+from ezadmin_wire import times
+from ezadmin_wire.batch import ANY_DATASET, MAX_BYTES, MAX_LINES
+from ezadmin_wire.state import AgentStatus
+from ezadmin_wire.times import format_epoch_ms
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 5.0
+
+
+class AlreadyRunning(Exception):
+    """Another agent uses the state directory."""
+
+
+class Agent:
+    """An agent as configured. Raises ConfigError, AlreadyRunning, IdentityError, WireError, SpoolError when made."""
+
+    def __init__(self, config: Config, *, options: Optional[Mapping[str, Any]] = None) -> None:
+        if config.bootstrap is None:
+            raise ConfigError('no broker is configured; write bootstrap = "host:port" under [kafka]')
+        self._config = config
+        self._started = times.now()
+        identity = load_or_make(config.state_dir)
+        self._lock = _lock(config.state_dir)
+        self.host_id = identity.host_id
+        names = config.names
+        self._spools = Spools(
+            config.state_dir / "spool",
+            [
+                StreamSpec("state", names.state, priority=9, droppable=True),
+                StreamSpec("own", names.logs, priority=8, droppable=True),
+                StreamSpec("logs", names.logs, priority=5, droppable=False),
+                StreamSpec("metrics", names.metrics, priority=1, droppable=True),
+            ],
+            cap_bytes=config.cap_bytes,
+        )
+        self._sender = Sender(
+            self._spools, host_id=identity.host_id, key=identity.key, bootstrap=config.bootstrap, options=options
+        )
+        self._own = OwnSource()
+        self._readers = [
+            LogReader(_sources(config), self._spools, "logs"),
+            LogReader([self._own], self._spools, "own"),
+        ]
+        self._state = StateReporter(self._spools["state"], self.status)
+        self._ticker = Ticker(Reader(), COLLECTORS)
+        self._stopping = threading.Event()
+        self._last_tick: Optional[str] = None
+        self._cpu = (time.monotonic(), time.process_time())
+
+    def stop(self, *_: object) -> None:
+        """Ask :meth:`run` to end; fit for a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Run until :meth:`stop`; then flush for at most 5 s."""
+        logging.getLogger().addHandler(self._own.handler)
+        log.info("agent %s of host %s started, state in %s", __version__, self.host_id, self._config.state_dir)
+        self._sender.start()
+        for thread in (*self._readers, self._state):
+            thread.start()
+        self._ticker.prime()
+        while True:
+            self._write_status()
+            if not self._wait_for_tick():
+                break
+            self._tick()
+        for reader in self._readers:
+            reader.stop()
+        self._state.stop()
+        done = self._sender.stop(FLUSH_SECONDS)
+        self._spools.close()
+        self._write_status()
+        log.info("agent stopped; %s", "everything is sent" if done else "what is not sent stays in the spool")
+        self._lock.close()
+
+    # ------------------------------------------------------------------ ticks
+
+    def _wait_for_tick(self) -> bool:
+        """Wait for the next multiple of the interval by the wall clock; False when asked to stop."""
+        interval = self._config.interval
+        target = (time.time() // interval + 1) * interval
+        while True:
+            left = target - time.time()
+            if left <= 0:
+                return not self._stopping.is_set()
+            if left > interval:  # the clock was set back
+                target = (time.time() // interval + 1) * interval
+                continue
+            if self._stopping.wait(left):
+                return False
+
+    def _tick(self) -> None:
+        spool = self._spools["metrics"]
+        tick = tick_after(int(time.time() * 1000), int(spool.positions.get("tick", 0)), self._config.interval * 1000)
+        lines = self._ticker.run(tick)
+        moment = format_epoch_ms(tick)
+        try:
+            for run in batches(lines):
+                try:
+                    spool.append(run, dataset=ANY_DATASET, tmin=moment, tmax=moment, positions={"tick": tick})
+                except SpoolError as error:
+                    spool.skip(len(run))
+                    log.error("%d metric lines of %s are dropped: %s", len(run), moment, error)
+            spool.sync()
+        except SpoolError as error:
+            log.error("metrics of %s are dropped: %s", moment, error)
+        self._last_tick = moment
+
+    # ------------------------------------------------------------------ status
+
+    def status(self) -> AgentStatus:
+        """What is sent each minute about the agent itself; ``cpu_pct`` is a share of one core since the status before."""
+        sent = self._sender.stats()
+        before, self._cpu = self._cpu, (time.monotonic(), time.process_time())
+        seconds = self._cpu[0] - before[0]
+        return AgentStatus(
+            collected=times.now(),
+            version=__version__,
+            started=self._started,
+            spool_bytes=self._spools.disk_bytes,
+            spool_lines=sum(spool.pending_lines for spool in self._spools),
+            lines_sent=sum(stream["lines_sent"] for stream in sent.values()),
+            lines_dropped=sum(
+                sum(spool.dropped.values()) + spool.lost + sent[spool.stream]["lines_refused"] for spool in self._spools
+            ),
+            rss_bytes=rss(),
+            cpu_pct=round((self._cpu[1] - before[1]) / seconds, 5) if seconds >= 1 else None,
+        )
+
+    def _write_status(self) -> None:
+        sent = self._sender.stats()
+        status = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": self._started,
+            "written": times.now(),
+            "interval": self._config.interval,
+            "host.id": self.host_id,
+            "last_tick": self._last_tick,
+            "kafka": {"bootstrap": self._config.bootstrap, "connected": self._sender.connected},
+            "rss_bytes": rss(),
+            "cpu_seconds": round(time.process_time(), 3),
+            "spool": {"bytes": self._spools.disk_bytes, "cap_bytes": self._spools.cap_bytes},
+            "streams": {
+                spool.stream: {
+                    "epoch": spool.epoch,
+                    "next_seq": spool.next_seq,
+                    "unacked_lines": spool.pending_lines,
+                    "unacked_bytes": spool.pending_bytes,
+                    "dropped": sum(spool.dropped.values()),
+                    "lost": spool.lost,
+                    **sent[spool.stream],
+                }
+                for spool in self._spools
+            },
+            "collectors": {
+                name: {"ms": cost, "errors": self._ticker.errors.get(name, 0)}
+                for name, cost in self._ticker.cost.items()
+            },
+        }
+        path = status_file(self._config.state_dir)
+        temporary = path.with_suffix(".new")
+        try:
+            temporary.write_text(json.dumps(status, indent=1), encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError as error:
+            log.warning("cannot write %s: %s", path, error.strerror)
+
+
+def status_file(state_dir: Path) -> Path:
+    """Where a running agent writes its status."""
+    return state_dir / "status.json"
+
+
+def rss() -> int:
+    """Resident bytes of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def batches(lines: list[bytes]) -> list[list[bytes]]:
+    """A tick's lines in runs that one batch can hold; nearly always one."""
+    runs: list[list[bytes]] = []
+    size = 0
+    for line in lines:
+        if not runs or len(runs[-1]) >= MAX_LINES or size + len(line) + 1 > MAX_BYTES:
+            runs.append([])
+            size = 0
+        runs[-1].append(line)
+        size += len(line) + 1
+    return runs
+
+
+def _sources(config: Config) -> list[Source]:
+    if config.logs is not None:
+        return [
+            FileSource(entry.path, entry.dataset, syslog=entry.syslog, from_start=entry.from_start)
+            for entry in config.logs
+        ]
+    for path in SYSTEM_LOGS:
+        if os.access(path, os.R_OK):
+            return [FileSource(Path(path), SYSLOG, syslog=True)]
+    if journal.available():
+        return [journal.JournalSource(SYSLOG)]
+    log.warning(
+        "no system log is here (%s, journal); %s is read once it appears", ", ".join(SYSTEM_LOGS), SYSTEM_LOGS[0]
+    )
+    return [FileSource(Path(SYSTEM_LOGS[0]), SYSLOG, syslog=True)]
+
+
+def _lock(state_dir: Path) -> Any:
+    """Take the lock of the state directory. Raises AlreadyRunning."""
+    path = state_dir / "lock"
+    file = open(path, "a+", encoding="ascii")  # noqa: SIM115 - held open as long as the agent lives
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        raise AlreadyRunning(
+            f"another agent{f' (process {owner})' if owner else ''} uses {state_dir}. Stop it, or give this one its own "
+            "state_dir"
+        ) from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

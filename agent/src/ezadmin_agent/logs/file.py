@@ -1,0 +1,372 @@
+"""A log file, followed over rotation by rename, copy and truncate, and removal.
+
+The position is a list of *parts*, oldest first: the file under the path, before it those that were rotated away and
+are not yet read to their end. A part is ``{dev, ino, offset, head, skip}``; ``head`` is ``[length, CRC-32]`` of the
+file's first bytes, by which a new file under an old inode, and a file that was emptied and filled again, are noticed.
+``done`` keeps the last files that were finished, so that a sibling is never read twice.
+
+* Renamed: the old file is read to its end before the new one, and looked at for half a minute more: a daemon writes to it
+  until it is told to reopen.
+* Rotated while the agent was down, or more than once between two looks: the old file is found among its siblings by
+  inode and head, and those between it and the present one by their time of change.
+* Emptied (copytruncate): read again from its begin, after what is new in the copy, if there is one under a sibling's
+  name. (A line written between the copy and the emptying is lost for every reader: so that way of rotating is.)
+
+A line without its newline waits; when its file is finished it is taken as it is. A line longer than MAX_LINE is cut,
+and the rest skipped up to its newline.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from ezadmin_agent.logs.parse import Parser, event
+from ezadmin_agent.logs.source import MAX_BYTES, MAX_LINE, MAX_LINES, Batch
+from ezadmin_wire.times import format_epoch_ms
+
+log = logging.getLogger(__name__)
+
+HEAD = 1024
+CHUNK = 256 << 10
+GRACE = 30.0
+"""Seconds for which a renamed file is looked at after the new one appeared."""
+DONE = 8
+
+
+@dataclass
+class _Part:
+    dev: int
+    ino: int
+    offset: int
+    head: tuple[int, int]
+    skip: bool  # inside a line whose begin was sent cut: everything up to the newline is dropped
+    fd: int = -1
+    quiet_since: float = 0.0
+
+    def position(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"dev": self.dev, "ino": self.ino, "offset": self.offset, "head": list(self.head)}
+        if self.skip:
+            found["skip"] = True
+        return found
+
+
+class _Builder:
+    """Collects the events of one batch. ``full``: a line did not fit any more."""
+
+    def __init__(self, parser: Parser, dataset: str, path: str, now_ms: int) -> None:
+        self._parser = parser
+        self._dataset = dataset
+        self._path = path
+        self._now_ms = now_ms
+        self._size = 0
+        self.created = format_epoch_ms(now_ms)
+        self.lines: list[bytes] = []
+        self.tmin = self.tmax = self.created
+        self.full = False
+
+    def add(self, raw: bytes, offset: int, *, cut: bool) -> bool:
+        """Add the event of a line; False, and ``full``, if it has to wait for the next batch."""
+        if len(self.lines) >= MAX_LINES:
+            self.full = True
+            return False
+        text = raw.rstrip(b"\r").decode("utf-8", "replace")
+        moment, line = event(
+            self._parser.parse(text, self._now_ms),
+            dataset=self._dataset,
+            created_ms=self._now_ms,
+            created=self.created,
+            path=self._path,
+            offset=offset,
+            cut=cut,
+        )
+        if self.lines and self._size + len(line) + 1 > MAX_BYTES:
+            self.full = True
+            return False
+        self.tmin = min(self.tmin, moment) if self.lines else moment
+        self.tmax = max(self.tmax, moment) if self.lines else moment
+        self.lines.append(line)
+        self._size += len(line) + 1
+        return True
+
+
+class FileSource:
+    """Follows ``path``. ``from_start``: a file that is there at the very first start is read from its begin, else its end.
+
+    ``syslog``: its lines are those of a syslog daemon.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        dataset: str,
+        *,
+        syslog: bool,
+        from_start: bool = False,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        grace: float = GRACE,
+    ) -> None:
+        self.name = f"file:{path}"
+        self.dataset = dataset
+        self.path = path
+        self._parser = Parser(syslog)
+        self._from_start = from_start
+        self._clock = clock
+        self._monotonic = monotonic
+        self._grace = grace
+        self._parts: list[_Part] = []
+        self._done: list[list[int]] = []
+        self._told: Optional[str] = None
+        self._changed = False  # the parts changed, though no line was read
+
+    # ------------------------------------------------------------------ Source
+
+    def resume(self, position: Any) -> Any:
+        """See :class:`ezadmin_agent.logs.source.Source`."""
+        self.close()
+        self._done = list(position["done"]) if position else []
+        if position:
+            for saved in position["parts"]:
+                part = _Part(
+                    saved["dev"],
+                    saved["ino"],
+                    saved["offset"],
+                    (saved["head"][0], saved["head"][1]),
+                    saved.get("skip", False),
+                )
+                if self._find(part):
+                    self._parts.append(part)
+                else:
+                    log.warning("%s: the rotated file read last is gone; what was not read of it is lost", self.path)
+        else:
+            self._open_present(at_end=not self._from_start)
+        return self._position()
+
+    def read(self) -> Batch:
+        """See :class:`ezadmin_agent.logs.source.Source`."""
+        self._look()
+        builder = _Builder(self._parser, self.dataset, str(self.path), int(self._clock() * 1000))
+        more = False
+        for part in list(self._parts):
+            last = part is self._parts[-1]
+            before = part.offset
+            while not builder.full and self._take(part, builder):
+                pass
+            if builder.full:
+                more = True
+                break
+            if last:
+                continue
+            if part.quiet_since == 0.0 or part.offset != before:
+                part.quiet_since = self._monotonic()
+            elif self._monotonic() - part.quiet_since >= self._grace:
+                self._finish(part, builder)
+        if not builder.lines:
+            position = self._position() if self._changed else None
+            self._changed = False
+            return Batch((), builder.created, builder.created, position, False)
+        self._changed = False
+        return Batch(builder.lines, builder.tmin, builder.tmax, self._position(), more)
+
+    def close(self) -> None:
+        """Close the files."""
+        for part in self._parts:
+            os.close(part.fd)
+        self._parts = []
+
+    # ------------------------------------------------------------------ which files
+
+    def _position(self) -> dict[str, Any]:
+        return {"parts": [part.position() for part in self._parts], "done": self._done}
+
+    def _look(self) -> None:
+        """Notice a new file under the path, one that was emptied, and those that came and went between two looks."""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return  # removed or being rotated: what is open is read on
+        except OSError as error:
+            self._tell(f"cannot read {self.path}: {error.strerror}")
+            return
+        current = self._parts[-1] if self._parts else None
+        if current is not None and (found.st_dev, found.st_ino) == (current.dev, current.ino):
+            if found.st_size < current.offset or not _matches(current.fd, current.head):
+                self._emptied(current)
+            return
+        if current is not None:
+            for sibling in self._between(current):
+                self._add(sibling, at_end=False)
+        self._open_present(at_end=False)
+
+    def _emptied(self, current: _Part) -> None:
+        copy = self._copy_of(current)
+        log.info("%s was emptied: it is read from its begin%s", self.path, f" behind {copy}" if copy else "")
+        if copy is not None:
+            self._parts.pop()
+            self._add(copy, at_end=False)
+            self._parts[-1].offset, self._parts[-1].head = current.offset, current.head
+            self._parts[-1].skip = current.skip
+            self._parts.append(current)
+        current.offset, current.head, current.skip = 0, (0, 0), False
+        self._changed = True
+
+    def _copy_of(self, part: _Part) -> Optional[Path]:
+        """The sibling that holds what ``part`` held before it was emptied, if it is longer than what was read."""
+        found = []
+        for path in self._siblings():
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                stat = os.fstat(fd)
+                known = any((stat.st_dev, stat.st_ino) == (other.dev, other.ino) for other in self._parts)
+                if part.head[0] and stat.st_size > part.offset and not known and _matches(fd, part.head):
+                    found.append((stat.st_mtime_ns, path))
+            finally:
+                os.close(fd)
+        return max(found)[1] if found and not self._was_done(max(found)[1]) else None
+
+    def _open_present(self, *, at_end: bool) -> None:
+        self._add(self.path, at_end=at_end)
+
+    def _add(self, path: Path, *, at_end: bool) -> None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._tell(f"cannot read {path}: {error.strerror}")
+            return
+        self._told = None
+        found = os.fstat(fd)
+        known = [(part.dev, part.ino) for part in self._parts]
+        if (found.st_dev, found.st_ino) in known:
+            os.close(fd)
+            return
+        part = _Part(found.st_dev, found.st_ino, 0, (0, 0), False, fd)
+        if at_end:
+            part.offset = _line_begin(fd, found.st_size)
+            part.head = _head(fd, part.offset)
+        self._parts.append(part)
+
+    def _between(self, after: _Part) -> list[Path]:
+        """Rotated siblings that were written after ``after`` and never read, the oldest first."""
+        changed = os.fstat(after.fd).st_mtime_ns
+        known = {(part.dev, part.ino) for part in self._parts}
+        found = []
+        for path in self._siblings():
+            try:
+                stat = path.stat()
+            except OSError:
+                continue
+            if stat.st_mtime_ns >= changed and stat.st_size and (stat.st_dev, stat.st_ino) not in known:
+                found.append((stat.st_mtime_ns, path))
+        return [path for _, path in sorted(found) if not self._was_done(path)]
+
+    def _siblings(self) -> list[Path]:
+        name = self.path.name
+        try:
+            names = os.listdir(self.path.parent)
+        except OSError:
+            return []
+        return [
+            self.path.parent / other
+            for other in names
+            if other.startswith((f"{name}.", f"{name}-")) and not other.endswith((".gz", ".xz", ".zst", ".bz2"))
+        ]
+
+    def _was_done(self, path: Path) -> bool:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return True
+        try:
+            found = os.fstat(fd)
+            return any(
+                (found.st_dev, found.st_ino) == (dev, ino) and _matches(fd, (length, crc))
+                for dev, ino, length, crc in self._done
+            )
+        finally:
+            os.close(fd)
+
+    def _find(self, part: _Part) -> bool:
+        """Open the file of a saved part, wherever it is now."""
+        for path in (self.path, *self._siblings()):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) == (part.dev, part.ino):
+                if found.st_size >= part.offset and _matches(fd, part.head):
+                    part.fd = fd
+                    return True
+                if path == self.path:  # emptied while we were away: _look will notice
+                    part.fd = fd
+                    return True
+            os.close(fd)
+        return False
+
+    # ------------------------------------------------------------------ lines
+
+    def _take(self, part: _Part, builder: _Builder) -> bool:
+        """Read a chunk behind the part's offset; whether something was taken, so that there may be more."""
+        data = os.pread(part.fd, CHUNK, part.offset)
+        place = 0
+        while place < len(data):
+            newline = data.find(b"\n", place)
+            if part.skip:
+                place = len(data) if newline < 0 else newline + 1
+                part.skip = newline < 0
+                continue
+            if newline < 0 and len(data) - place <= MAX_LINE:
+                break  # not complete yet
+            end = len(data) if newline < 0 else newline
+            raw = data[place : min(end, place + MAX_LINE)]
+            if raw.strip() and not builder.add(raw, part.offset + place, cut=end - place > MAX_LINE):
+                break
+            part.skip = newline < 0
+            place = end if newline < 0 else newline + 1
+        part.offset += place
+        if place and part.head[0] < HEAD:
+            part.head = _head(part.fd, part.offset)
+        return place > 0
+
+    def _finish(self, part: _Part, builder: _Builder) -> None:
+        """Take the last line, if it has no newline, and leave the file."""
+        data = os.pread(part.fd, MAX_LINE, part.offset)
+        if data.strip() and not part.skip and not builder.add(data, part.offset, cut=False):
+            return
+        self._done = [*self._done, [part.dev, part.ino, *part.head]][-DONE:]
+        os.close(part.fd)
+        self._parts.remove(part)
+        self._changed = True
+
+    def _tell(self, text: str) -> None:
+        if self._told != text:
+            self._told = text
+            log.warning("%s", text)
+
+
+def _head(fd: int, offset: int) -> tuple[int, int]:
+    data = os.pread(fd, min(HEAD, offset), 0)
+    return len(data), zlib.crc32(data)
+
+
+def _matches(fd: int, head: tuple[int, int]) -> bool:
+    length, checksum = head
+    return length == 0 or zlib.crc32(os.pread(fd, length, 0)) == checksum
+
+
+def _line_begin(fd: int, size: int) -> int:
+    """The offset of the last line that is not complete, or the file's end."""
+    start = max(0, size - MAX_LINE)
+    return start + os.pread(fd, size - start, start).rfind(b"\n") + 1 if size else 0

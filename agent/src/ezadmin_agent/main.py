@@ -1,0 +1,163 @@
+"""The command ``ezadmin-agent``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from ezadmin_agent import __version__, config, log
+from ezadmin_agent.config import ConfigError
+from ezadmin_agent.identity import IdentityError, load_or_make
+from ezadmin_wire.errors import WireError
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run a command and return the exit code: 0, or 1 after an error that is told on stderr, 2 for a wrong call."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except (ConfigError, IdentityError, WireError) as error:
+        print(f"ezadmin-agent: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ezadmin-agent", description="The agent of ezadmin.")
+    parser.add_argument("--version", action="version", version=f"ezadmin-agent {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=function)
+        command.add_argument("--config", type=Path, metavar="FILE", help=f"else ${config.ENVIRONMENT}")
+        return command
+
+    run = add("run", _run, "collect and send until SIGTERM")
+    run.add_argument("--log-format", choices=("console", "json"), default="json")
+    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    once = add("once", _once, "collect once and print exactly what would be sent; sends and keeps nothing")
+    once.add_argument("--stdout", action="store_true", required=True, help="print the documents, one a line")
+    once.add_argument("--only", metavar="NAME,…", help="only these collectors")
+    once.add_argument("--cost", action="store_true", help="CPU time of each collector on stderr")
+    status = add("status", _status, "what the running agent does")
+    status.add_argument("--json", action="store_true", help="all of it as JSON")
+    add("identity", _identity, "make host.id and key if they are not there, and print them (never the private key)")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    # imported here: the other commands need neither Kafka nor psutil
+    from ezadmin_agent.agent import Agent, AlreadyRunning
+    from ezadmin_agent.spool import SpoolError
+
+    log.setup(options.log_format, options.log_level)
+    try:
+        agent = Agent(config.load(options.config))
+    except (AlreadyRunning, SpoolError) as error:
+        print(f"ezadmin-agent: {error}", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, agent.stop)
+    signal.signal(signal.SIGINT, agent.stop)
+    agent.run()
+    return 0
+
+
+def _once(options: argparse.Namespace) -> int:
+    from ezadmin_agent.reader import Reader
+    from ezadmin_agent.registry import COLLECTORS
+    from ezadmin_agent.ticks import Ticker, choose
+
+    log.setup("console", "warning")
+    try:
+        ticker = Ticker(Reader(), choose(COLLECTORS, options.only))
+    except ValueError as error:
+        print(f"ezadmin-agent: --only: {error}", file=sys.stderr)
+        return 2
+    ticker.prime()
+    time.sleep(1.0)  # rates and shares of time need two looks
+    now = int(time.time() * 1000)
+    for line in ticker.run(now - now % 1000):
+        sys.stdout.buffer.write(line + b"\n")
+    if options.cost:
+        for name, cost in ticker.cost.items():
+            print(f"{name:12} {cost:8.3f} ms", file=sys.stderr)
+        print(f"{'all':12} {sum(ticker.cost.values()):8.3f} ms", file=sys.stderr)
+    return 1 if ticker.errors else 0
+
+
+def _identity(options: argparse.Namespace) -> int:
+    found = load_or_make(config.load(options.config).state_dir)
+    print(
+        json.dumps(
+            {
+                "host.id": found.host_id,
+                "host.name": found.host_name,
+                "kid": found.key.kid,
+                "public_key": found.key.public.hex(),
+            }
+        )
+    )
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    path = config.load(options.config).state_dir / "status.json"
+    try:
+        status = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        print(f"ezadmin-agent: no agent has run with this configuration ({path} is not there)", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"ezadmin-agent: cannot read {path}: {error}", file=sys.stderr)
+        return 1
+    running = Path(f"/proc/{status['pid']}/stat").exists() and _is_agent(status["pid"])
+    if options.json:
+        print(json.dumps({**status, "running": running}))
+        return 0 if running else 1
+    kafka = status["kafka"]
+    connected = "connected" if kafka["connected"] else "NOT connected"
+    print(f"agent {status['version']}  host.id {status['host.id']}")
+    print(f"{'running' if running else 'NOT RUNNING'}, process {status['pid']}, since {status['started']}")
+    print(f"last tick {status['last_tick'] or 'none yet'}, every {status['interval']} s")
+    print(f"Kafka {kafka['bootstrap']}: {connected}")
+    spool = status["spool"]
+    mib = 2**20
+    print(
+        f"spool {spool['bytes'] / mib:.1f} of {spool['cap_bytes'] / mib:.0f} MiB, memory {status['rss_bytes'] / mib:.1f} MiB"
+    )
+    heads = ("stream", "next seq", "unacked", "bytes", "dropped", "lost")
+    print("\n{:10} {:>10} {:>9} {:>10} {:>8} {:>6}  last acknowledged".format(*heads))
+    for name, stream in status["streams"].items():
+        print(
+            f"{name:10} {stream['next_seq']:>10} {stream['unacked_lines']:>9} {stream['unacked_bytes']:>10} "
+            f"{stream['dropped'] + stream['lines_refused']:>8} {stream['lost']:>6}  {stream['last_ack'] or '-'}"
+        )
+    print(f"\n{'collector':12} {'ms CPU':>8} {'errors':>7}")
+    for name, collector in status["collectors"].items():
+        print(f"{name:12} {collector['ms']:>8.3f} {collector['errors']:>7}")
+    return 0 if running else 1
+
+
+def _is_agent(pid: int) -> bool:
+    try:
+        return b"ezadmin" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
