@@ -313,17 +313,22 @@ def cmdb_toml(layout: Layout, endpoints: Endpoints) -> str:
 
 
 PART_COMMANDS = {
-    "cmdb-worker": ("ezadmin-cmdb", "worker"),
-    "pipeline": ("ezadmin-pipeline", "run"),
-    "agent": ("ezadmin-agent", "run"),
+    "cmdb-worker": ("ezadmin-cmdb", "worker", "EZADMIN_CMDB_CONFIG"),
+    "pipeline": ("ezadmin-pipeline", "run", "EZADMIN_PIPELINE_CONFIG"),
+    "agent": ("ezadmin-agent", "run", "EZADMIN_AGENT_CONFIG"),
 }
-"""Command and verb of our own long-running programs."""
+"""Our own long-running programs: command, verb, and the variable that names the configuration file to all its verbs."""
 
 
 def part_command(layout: Layout, part: str) -> list[str]:
     """The command of one of our own long-running programs."""
-    name, verb = PART_COMMANDS[part]
-    return with_parent([str(layout.command(name)), "--config", str(layout.config_of(part)), verb])
+    name, verb, _ = PART_COMMANDS[part]
+    return with_parent([str(layout.command(name)), verb])
+
+
+def part_environment(layout: Layout, part: str) -> dict[str, str]:
+    """What tells a part, and all commands of the same name, where its configuration is."""
+    return {PART_COMMANDS[part][2]: str(layout.config_of(part))}
 
 
 def _toml(value: str | Path) -> str:

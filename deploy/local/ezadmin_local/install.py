@@ -31,7 +31,7 @@ def prepare(layout: Layout, console: Console) -> None:
 
     Raises LocalError that names what could not be installed, with the last lines of what its installer said.
     """
-    venv_stamp, dist_stamp = _venv_stamp(layout), _dist_stamp(layout)
+    venv_wanted, dist_wanted = venv_stamp(layout), _dist_stamp(layout)
     layout.shared.mkdir(parents=True, exist_ok=True)
 
     def need(folder: Path, stamp: str) -> bool:
@@ -39,18 +39,18 @@ def prepare(layout: Layout, console: Console) -> None:
         return not marker.exists() or marker.read_text() != stamp
 
     missing = machine.missing_packages(
-        need_maven=need(layout.dist, dist_stamp), need_venv=need(layout.venv, venv_stamp)
+        need_maven=need(layout.dist, dist_wanted), need_venv=need(layout.venv, venv_wanted)
     )
-    if not (missing or need(layout.venv, venv_stamp) or need(layout.dist, dist_stamp)):
+    if not (missing or need(layout.venv, venv_wanted) or need(layout.dist, dist_wanted)):
         return
     with hold(layout.shared / ".install.lock", "installs", lambda who: console.say(f"waiting for {who} ...")):
         if missing:
             _install_packages(missing, console)
         jobs: dict[str, Callable[[Step], None]] = {}
-        if need(layout.venv, venv_stamp):
-            jobs["Python packages"] = lambda step: _make_venv(layout, venv_stamp, step)
-        if need(layout.dist, dist_stamp):
-            jobs["Kafka and Elasticsearch"] = lambda step: _make_dist(layout, dist_stamp, step)
+        if need(layout.venv, venv_wanted):
+            jobs["Python packages"] = lambda step: _make_venv(layout, venv_wanted, step)
+        if need(layout.dist, dist_wanted):
+            jobs["Kafka and Elasticsearch"] = lambda step: _make_dist(layout, dist_wanted, step)
         if jobs:
             _run_jobs(jobs, console)
 
@@ -96,7 +96,8 @@ def packages(layout: Layout) -> list[str]:
     return [name for name in PACKAGES if (layout.checkout / name / "pyproject.toml").is_file()]
 
 
-def _venv_stamp(layout: Layout) -> str:
+def venv_stamp(layout: Layout) -> str:
+    """A hash of all that decides what the virtual environment holds."""
     digest = hashlib.sha256()
     for text in (sys.base_prefix, platform.python_version(), str(layout.venv), SUPERVISOR):
         digest.update(text.encode() + b"\0")

@@ -1,7 +1,7 @@
 """Questions to Kafka that need a client: run by the Python of the virtual environment, which has one.
 
-kafka_probe.py lag BOOTSTRAP GROUP
-    prints {"members": n, "topics": {topic: messages not yet committed}}
+kafka_probe.py groups BOOTSTRAP GROUP ...
+    prints {group: {"members": n, "topics": {topic: messages not yet committed}}}
 kafka_probe.py wait-key BOOTSTRAP TOPIC KEY SECONDS
     ends with 0 when the topic holds a record of that key, with 3 if none came in time
 """
@@ -15,18 +15,22 @@ import time
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 
-def lag(bootstrap: str, group: str) -> dict[str, object]:
-    """Members of a consumer group, and per topic how many messages lie beyond its committed offsets."""
+def groups(bootstrap: str, names: list[str]) -> dict[str, dict[str, object]]:
+    """Members of consumer groups, and per topic how many messages lie beyond their committed offsets."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap, client_id="ezadmin-local-status")
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, client_id="ezadmin-local-status")
     try:
-        committed = admin.list_group_offsets({group: None})[group]
-        members = len(admin.describe_groups([group])[group]["members"])
-        ends = consumer.end_offsets(list(committed))
-        topics: dict[str, int] = {}
-        for partition, offset in committed.items():
-            topics[partition.topic] = topics.get(partition.topic, 0) + max(0, ends[partition] - offset.offset)
-        return {"members": members, "topics": topics}
+        found: dict[str, dict[str, object]] = {}
+        described = admin.describe_groups(names)
+        committed = admin.list_group_offsets(dict.fromkeys(names))
+        for name in names:
+            offsets = committed.get(name, {})
+            ends = consumer.end_offsets(list(offsets))
+            topics: dict[str, int] = {}
+            for partition, offset in offsets.items():
+                topics[partition.topic] = topics.get(partition.topic, 0) + max(0, ends[partition] - offset.offset)
+            found[name] = {"members": len(described[name]["members"]), "topics": topics}
+        return found
     finally:
         consumer.close()
         admin.close()
@@ -51,8 +55,8 @@ def wait_key(bootstrap: str, topic: str, key: str, seconds: float) -> bool:
 
 def main(arguments: list[str]) -> int:
     """Runs one question."""
-    if arguments[0] == "lag":
-        print(json.dumps(lag(arguments[1], arguments[2])))
+    if arguments[0] == "groups":
+        print(json.dumps(groups(arguments[1], arguments[2:])))
         return 0
     return 0 if wait_key(arguments[1], arguments[2], arguments[3], float(arguments[4])) else 3
 

@@ -317,6 +317,18 @@ class Stack:
             [str(self.layout.command("python")), str(script), *arguments], capture_output=True, text=True, check=False
         )
 
+    def run_part_command(self, part: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs another command of one of our own programs, with the same configuration."""
+        return subprocess.run(
+            [str(self.layout.command(config.PART_COMMANDS[part][0])), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=self.layout.run,
+            env=_environment() | config.part_environment(self.layout, part),
+            check=False,
+        )
+
     # -- health ---
 
     def ask(self, program: str, endpoints: Endpoints, mariadb: Path) -> str | None:
@@ -337,9 +349,10 @@ class Stack:
         """
         waiting = dict(questions)
         took: dict[str, float] = {}
+        pids = self.pids(waiting)
         with self.console.step("waiting for answers") as step:
             while waiting:
-                self.refuse_ended(waiting)
+                self.refuse_ended(waiting, pids)
                 for name, question in list(waiting.items()):
                     seconds = time.monotonic() - since[name]
                     reason = question()
@@ -370,23 +383,34 @@ class Stack:
         blamed: the programs whose logs may say why it takes too long.
         """
         started = time.monotonic()
+        pids = self.pids(watched)
         with self.console.step(f"waiting for the {what}") as step:
             while (reason := question()) is not None:
-                self.refuse_ended(watched)
+                self.refuse_ended(watched, pids)
                 if time.monotonic() - started > seconds:
                     logs = "\n".join(self._tail(program) for program in blamed)
                     raise LocalError(f"no {what} within {seconds:.0f} s: {reason}\n{logs}\nAll parts go on running.")
                 step.detail(what, reason)
                 time.sleep(0.2)
 
-    def refuse_ended(self, names: Collection[str]) -> None:
-        """Raises LocalError that names the first of some programs that does not run, with the last lines of its log."""
+    def pids(self, names: Collection[str]) -> dict[str, int]:
+        """The process ids of programs, to know later whether they are still the same."""
+        return {name: state.pid for name, state in self.supervisor.states().items() if name in names}
+
+    def refuse_ended(self, names: Collection[str], pids: dict[str, int]) -> None:
+        """Raises LocalError that names the first of some programs that has ended, with the last lines of its log.
+
+        pids: of before. supervisord may have started a program anew at once, so its state alone does not tell.
+        """
         states = self.supervisor.states()
         for name in names:
             state = states.get(name)
-            if state is None or not state.alive:
-                word = f"{state.state}: {state.problem}" if state else "supervisord is gone"
-                raise LocalError(self.failed(name, f"does not stay up ({word})"))
+            if state is None:
+                raise LocalError(self.failed(name, "does not run: supervisord is gone"))
+            if not state.alive:
+                raise LocalError(self.failed(name, f"does not stay up ({state.state}: {state.problem})"))
+            if state.pid != pids[name]:
+                raise LocalError(self.failed(name, "does not stay up (ended, and was started again)"))
 
     def failed(self, program: str, how: str) -> str:
         """The message for a program that failed: its name, the end of its log, what still runs."""

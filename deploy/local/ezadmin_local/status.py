@@ -9,10 +9,13 @@ from typing import Any
 
 from . import health, machine, processes
 from .config import PREFIX, Endpoints
-from .layout import PARTS, SERVICES
+from .layout import PARTS, PROGRAMS, SERVICES
 from .stack import Stack
+from .supervisor import ProgramState
 
 WINDOW = "10m"
+GROUPS = {part: f"{PREFIX}-{part}" for part in ("pipeline", "cmdb-worker")}
+"""Consumer groups of the parts that read from Kafka."""
 
 
 @dataclass(frozen=True)
@@ -35,55 +38,72 @@ class Row:
 def show(stack: Stack, as_json: bool) -> int:
     """Prints the state of the stack; gives back 0 if every part is healthy, else 1."""
     endpoints = stack.endpoints()
-    rows = _rows(stack, endpoints)
-    healthy = bool(rows) and all(row.healthy for row in rows)
-    works = {row.part for row in rows if row.healthy}
-    lag = _lag(stack, endpoints) if {"kafka", "pipeline"} <= works else None
-    documents = _documents(endpoints) if "elasticsearch" in works else None
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "healthy": healthy,
-                    "state": str(stack.layout.state),
-                    "parts": [asdict(row) | {"healthy": row.healthy} for row in rows],
-                    "pipeline": lag,
-                    "documents_10m": documents,
-                },
-                indent=2,
-            )
-        )
-    else:
-        _print(stack, rows, lag, documents)
-    return 0 if healthy else 1
-
-
-def _rows(stack: Stack, endpoints: Endpoints) -> list[Row]:
     states = stack.supervisor.states()
+    programs = [name for name in PROGRAMS if name in states] or list(SERVICES)
+    health_of = {name: _service_health(stack, endpoints, name) for name in SERVICES if _alive(states, name)}
+    groups = None
+    if health_of.get("kafka") == "ok" and any(name in states for name in GROUPS):
+        groups = _groups(stack, endpoints)
+    health_of |= {name: _part_health(stack, name, groups) for name in PARTS if _alive(states, name)}
     memory: dict[str, int] = {}
     for process in processes.find(stack.layout.state):
         memory[process.program] = memory.get(process.program, 0) + process.rss_bytes()
-    programs = [name for name in (*SERVICES, *PARTS) if name in states] or list(SERVICES)
     rows = []
     for name in programs:
         state = states.get(name)
         if state is None or not state.alive:
             rows.append(Row(name, state.state if state else "STOPPED", "down", 0, 0, 0))
-            continue
-        reason = _ask(stack, name, endpoints) if state.state == "RUNNING" or name in SERVICES else "is starting"
-        rows.append(Row(name, state.state, reason or "ok", state.pid, memory.get(name, 0), state.since))
-    return rows
+        else:
+            rows.append(Row(name, state.state, health_of[name], state.pid, memory.get(name, 0), state.since))
+    healthy = all(row.healthy for row in rows)
+    lag = groups.get(GROUPS["pipeline"]) if groups and "pipeline" in programs else None
+    documents = _documents(endpoints) if health_of.get("elasticsearch") == "ok" else None
+    if as_json:
+        content = {
+            "healthy": healthy,
+            "state": str(stack.layout.state),
+            "parts": [asdict(row) | {"healthy": row.healthy} for row in rows],
+            "pipeline": lag,
+            "documents_10m": documents,
+        }
+        print(json.dumps(content, indent=2))
+    else:
+        _print(stack, rows, lag, documents)
+    return 0 if healthy else 1
 
 
-def _ask(stack: Stack, name: str, endpoints: Endpoints) -> str | None:
-    if name in SERVICES:
-        return stack.ask(name, endpoints, machine.find().mariadb)
-    return None
+def _alive(states: dict[str, ProgramState], name: str) -> bool:
+    return name in states and states[name].alive
 
 
-def _lag(stack: Stack, endpoints: Endpoints) -> dict[str, Any] | None:
-    """Members of the pipeline's consumer group, and the messages of each topic that it has not committed."""
-    result = stack.probe_kafka("lag", endpoints.kafka, f"{PREFIX}-pipeline")
+def _service_health(stack: Stack, endpoints: Endpoints, name: str) -> str:
+    return stack.ask(name, endpoints, machine.find().mariadb) or "ok"
+
+
+def _part_health(stack: Stack, name: str, groups: dict[str, Any] | None) -> str:
+    """What a part of ours says of itself, or what Kafka says of it."""
+    if name == "agent":
+        return _agent_health(stack)
+    if groups is None:
+        return "Kafka cannot say whether it reads"
+    return "ok" if groups[GROUPS[name]]["members"] else "does not read from Kafka (yet)"
+
+
+def _agent_health(stack: Stack) -> str:
+    result = stack.run_part_command("agent", "status", "--json")
+    try:
+        status = json.loads(result.stdout)
+        running, connected = status["running"], status["kafka"]["connected"]
+    except (ValueError, KeyError, TypeError):
+        return (result.stderr.strip().splitlines() or ["gives no status"])[-1]
+    if not running:
+        return "is starting"
+    return "ok" if connected else "not connected to Kafka"
+
+
+def _groups(stack: Stack, endpoints: Endpoints) -> dict[str, Any] | None:
+    """Of the consumer group of each part: its members, and the messages of each topic that it has not committed."""
+    result = stack.probe_kafka("groups", endpoints.kafka, *GROUPS.values())
     if result.returncode != 0:
         return None
     answer: dict[str, Any] = json.loads(result.stdout)

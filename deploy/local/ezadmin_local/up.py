@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import queue
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -135,6 +134,7 @@ def _write_parts(stack: Stack, endpoints: Endpoints, source: machine.LogSource) 
             config.part_command(layout, part),
             layout.run,
             start_seconds=2,
+            environment=config.part_environment(layout, part),
             stamp=config.stamp(layout.config_of(part).read_bytes(), *_sources(layout, part)),
         )
         for part in PARTS
@@ -154,7 +154,7 @@ def _config_public_key(stack: Stack) -> str:
     """The public half of the key that signs config records, 64 hex digits; makes the key where there is none."""
     key, public = stack.layout.keys / "config.key", stack.layout.keys / "config.pub"
     if not key.exists():
-        answer = _run(stack, "ezadmin-cmdb", "key", "generate", "--out", str(key))
+        answer = _command(stack, "cmdb-worker", "key", "generate", "--out", str(key))
         match = re.search(r"\b[0-9a-f]{64}\b", answer)
         if match is None:
             raise LocalError(
@@ -233,23 +233,11 @@ def _wait_first_document(stack: Stack, endpoints: Endpoints, host_id: str, since
 
 
 def _command(stack: Stack, part: str, *arguments: str) -> str:
-    """Runs a command of a part with the part's configuration."""
+    """Runs a command of a part; gives back what it printed. Raises LocalError with what it said if it failed."""
     program = config.PART_COMMANDS[part][0]
-    return _run(stack, program, "--config", str(stack.layout.config_of(part)), *arguments)
-
-
-def _run(stack: Stack, program: str, *arguments: str) -> str:
-    """Runs one of our own commands; gives back what it printed. Raises LocalError with what it said if it failed."""
     shown = " ".join([program, *(word for word in arguments if re.fullmatch(r"[a-z]+", word))])
     with stack.console.step(shown):
-        result = subprocess.run(
-            [str(stack.layout.command(program)), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd=stack.layout.run,
-            check=False,
-        )
+        result = stack.run_part_command(part, *arguments)
     if result.returncode != 0:
         said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-20:]
         raise LocalError(
