@@ -13,6 +13,7 @@ import sys
 import time
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError
 
 
 def groups(bootstrap: str, names: list[str]) -> dict[str, dict[str, object]]:
@@ -21,7 +22,7 @@ def groups(bootstrap: str, names: list[str]) -> dict[str, dict[str, object]]:
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, client_id="ezadmin-local-status")
     try:
         found: dict[str, dict[str, object]] = {}
-        described = admin.describe_groups(names)
+        described = _describe(admin, names)
         committed = admin.list_group_offsets(dict.fromkeys(names))
         for name in names:
             offsets = committed.get(name, {})
@@ -34,6 +35,18 @@ def groups(bootstrap: str, names: list[str]) -> dict[str, dict[str, object]]:
     finally:
         consumer.close()
         admin.close()
+
+
+def _describe(admin: KafkaAdminClient, names: list[str]) -> dict[str, dict[str, list[object]]]:
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            answer: dict[str, dict[str, list[object]]] = admin.describe_groups(names)
+            return answer
+        except CoordinatorNotAvailableError:  # the first question ever makes the broker make its topic of offsets
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def wait_key(bootstrap: str, topic: str, key: str, seconds: float) -> bool:

@@ -314,7 +314,11 @@ class Stack:
         """Asks Kafka by the client in the virtual environment; see kafka_probe.py."""
         script = Path(__file__).with_name("kafka_probe.py")
         return subprocess.run(
-            [str(self.layout.command("python")), str(script), *arguments], capture_output=True, text=True, check=False
+            # -P: this folder's modules must not stand in for the client's
+            [str(self.layout.command("python")), "-P", str(script), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def run_part_command(self, part: str, *arguments: str) -> subprocess.CompletedProcess[str]:
