@@ -1,0 +1,263 @@
+"""A followed file: every way of rotating, with the reader killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ezadmin_agent.logs.file import FileSource
+from ezadmin_agent.logs.source import MAX_BYTES, MAX_LINE
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Tail:
+    """A source and a spool that keeps only lines and the last position."""
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        self.path = path
+        self.clock = Clock()
+        self.options = options
+        self.position: Any = None
+        self.lines: list[dict[str, Any]] = []
+        self.start()
+
+    def start(self) -> None:
+        self.source = FileSource(self.path, "log.file", syslog=False, monotonic=self.clock, grace=5.0, **self.options)
+        self.position = json.loads(json.dumps(self.source.resume(self.position)))
+
+    def crash(self) -> None:
+        self.source.close()
+        self.start()
+
+    def read(self) -> list[str]:
+        found = []
+        while True:
+            batch = self.source.read()
+            if batch.position is not None:
+                self.position = json.loads(json.dumps(batch.position))
+            assert sum(len(line) + 1 for line in batch.lines) <= MAX_BYTES or len(batch.lines) == 1
+            assert len(batch.lines) <= 500
+            found += [json.loads(line) for line in batch.lines]
+            if not batch.more:
+                self.lines += found
+                return [line["message"] for line in found]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "app.log"
+
+
+def write(path: Path, *lines: str) -> None:
+    with path.open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def test_reads_what_is_appended_with_offsets(path: Path) -> None:
+    write(path, "old")
+    tail = Tail(path)
+    assert tail.read() == []
+    write(path, "a", "", "가나다")
+    assert tail.read() == ["a", "가나다"]
+    assert [line["log.offset"] for line in tail.lines] == [4, 7]
+    assert tail.lines[0]["log.file.path"] == str(path)
+    tail.crash()
+    assert tail.read() == []
+
+
+def test_from_start_and_a_file_that_appears_later(path: Path) -> None:
+    tail = Tail(path)
+    assert tail.read() == []
+    write(path, "first")
+    assert tail.read() == ["first"]
+    assert Tail(path, from_start=True).read() == ["first"]
+
+
+def test_the_end_is_remembered_before_the_first_line(path: Path) -> None:
+    write(path, "old")
+    tail = Tail(path)
+    write(path, "written before the crash")
+    tail.crash()
+    assert tail.read() == ["written before the crash"]
+
+
+def test_a_partial_line_waits_for_its_end(path: Path) -> None:
+    tail = Tail(path)
+    with path.open("a") as file:
+        file.write("half")
+        file.flush()
+        assert tail.read() == []
+        tail.crash()
+        file.write(" whole\nnext")
+        file.flush()
+        assert tail.read() == ["half whole"]
+
+
+def test_a_long_line_is_cut_and_marked_and_the_next_is_whole(path: Path) -> None:
+    tail = Tail(path)
+    with path.open("a") as file:
+        file.write("x" * (MAX_LINE + 10))
+        file.flush()
+        assert tail.read() == ["x" * MAX_LINE]
+        tail.crash()
+        file.write("y" * 300_000 + "\nshort\n" + "z" * (3 * MAX_LINE) + "\nend\n")
+        file.flush()
+    assert tail.read() == ["short", "z" * MAX_LINE, "end"]
+    assert [line.get("log.flags") for line in tail.lines] == ["truncated", None, "truncated", None]
+
+
+def test_bytes_that_are_no_text(path: Path) -> None:
+    tail = Tail(path)
+    path.write_bytes(b"caf\xe9 \x00\x1b[0m\r\n\xff\n")
+    assert tail.read() == ["caf\ufffd \x00\x1b[0m", "\ufffd"]
+
+
+def test_lines_that_grow_in_json_still_fit_the_batch(path: Path) -> None:
+    tail = Tail(path)
+    write(path, *("\x01" * 60_000 for _ in range(6)), *("a" for _ in range(1200)))
+    assert len(tail.read()) == 1206
+
+
+def test_renamed_with_a_writer_that_goes_on_in_the_old_file(path: Path) -> None:
+    tail = Tail(path)
+    with path.open("a") as old:
+        old.write("1\n")
+        old.flush()
+        assert tail.read() == ["1"]
+        old.write("2\n")
+        old.flush()
+        path.rename(path.with_name("app.log.1"))
+        write(path, "4")
+        assert tail.read() == ["2", "4"]
+        tail.clock.now += 3
+        old.write("3 without newline")
+        old.flush()
+        assert tail.read() == []
+    tail.crash()
+    for _ in range(3):
+        tail.clock.now += 6
+        tail.read()
+    assert [line["message"] for line in tail.lines] == ["1", "2", "4", "3 without newline"]
+    assert len(tail.position["parts"]) == 1
+    tail.crash()
+    assert tail.read() == []
+
+
+def test_rotated_several_times_while_the_agent_was_down(path: Path) -> None:
+    tail = Tail(path)
+    write(path, "a1")
+    assert tail.read() == ["a1"]
+    write(path, "a2")
+    for generation in "bcd":
+        for number in (3, 2, 1):
+            older = path.with_name(f"app.log.{number}")
+            if older.exists():
+                older.rename(path.with_name(f"app.log.{number + 1}"))
+        path.rename(path.with_name("app.log.1"))
+        write(path, f"{generation}1", f"{generation}2")
+    tail.crash()
+    assert tail.read() == ["a2", "b1", "b2", "c1", "c2", "d1", "d2"]
+
+
+def test_a_new_file_under_the_old_inode_is_read_from_its_begin(path: Path) -> None:
+    tail = Tail(path)
+    write(path, "first file, line one", "first file, line two")
+    tail.read()
+    tail.source.close()
+    # as if the inode had been used again: same file, other content, and longer than what was read
+    path.write_text("second file, with a line that is longer than both of the others together\nlast\n")
+    tail.start()
+    assert tail.read() == ["second file, with a line that is longer than both of the others together", "last"]
+
+
+def test_copytruncate_takes_the_rest_from_the_copy(path: Path) -> None:
+    tail = Tail(path)
+    write(path, "one", "two")
+    assert tail.read() == ["one", "two"]
+    write(path, "three")
+    shutil.copy(path, path.with_name("app.log.1"))
+    os.truncate(path, 0)
+    write(path, "four")
+    assert tail.read() == ["three", "four"]
+    for _ in range(3):
+        tail.clock.now += 6
+        assert tail.read() == []
+    write(path, "five")
+    tail.crash()
+    assert tail.read() == ["five"]
+
+
+def test_removed_and_made_anew(path: Path) -> None:
+    tail = Tail(path)
+    write(path, "one")
+    assert tail.read() == ["one"]
+    write(path, "two")
+    path.unlink()
+    assert tail.read() == ["two"]
+    write(path, "three")
+    assert tail.read() == ["three"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_schedule_gives_every_line_once(path: Path, seed: int) -> None:
+    """Writes, renames, copies, reads, and crashes that take the reader back to the last position of the spool."""
+    chance = random.Random(seed)
+    writer = path.open("a")
+    tail = Tail(path)
+    written = 0
+    delayed = 0  # lines that the writer still writes into the renamed file before it reopens
+    generation = 0
+    for _ in range(150):
+        action = chance.choices(["write", "rename", "copy", "read", "crash", "lose"], [8, 1, 0.7, 4, 1, 1])[0]
+        if action == "write":
+            for _ in range(chance.choice([1, 3, 40])):
+                writer.write(f"line {written} {'x' * chance.choice([0, 10, 2000])}\n")
+                written += 1
+            writer.flush()
+            if delayed:
+                delayed -= 1
+                if not delayed:
+                    writer.close()
+                    writer = path.open("a")
+        elif action == "rename" and not delayed and os.fstat(writer.fileno()).st_size:
+            generation += 1
+            path.rename(path.with_name(f"app.log.{generation}"))
+            delayed = chance.choice([1, 2])
+            path.touch()
+        elif action == "copy" and not delayed:
+            # something of the file must have been read, or nothing tells the copy from any other file
+            for look in (True, False):
+                writer.write(f"line {written} before the copy\n")
+                written += 1
+                writer.flush()
+                if look:
+                    tail.read()
+            generation += 1
+            shutil.copy(path, path.with_name(f"app.log.{generation}"))
+            os.truncate(path, 0)
+            tail.read()
+        elif action == "read":
+            tail.read()
+            tail.clock.now += 0 if delayed else chance.choice([0, 1, 3])
+        elif action == "crash":
+            tail.crash()
+        else:  # a batch was read, but the crash came before it was in the spool
+            tail.source.read()
+            tail.crash()
+    writer.close()
+    for _ in range(4):
+        tail.read()
+        tail.clock.now += 6
+    numbers = sorted(int(line["message"].split()[1]) for line in tail.lines)
+    assert numbers == list(range(written))
