@@ -93,7 +93,7 @@ class Storm:
         elif choice == "label":
             self.relabel(self.rng.randrange(HOSTS))
         elif second.running:
-            assert second.stop() == 0
+            assert second.stop() in (0, -15)  # -15: it was still importing
         else:
             second.start()
         self.done[choice] += 1

@@ -86,12 +86,21 @@ class Shard:
         self.delta: dict[Key, Counts] = {}
         self.base: OrderedDict[Key, Counts] = OrderedDict()
         self.outstanding = 0
+        self.unwritten = list(record.rollups)
+        """Rollup documents of the last commit that do not stand yet; the next commit waits for them."""
+        self.shown = -1
+        """The ``upto`` last told to Kafka."""
         self._engine = engine
 
     @property
+    def place(self) -> tuple[str, int]:
+        """Topic and partition."""
+        return self.record.topic, self.record.partition
+
+    @property
     def dirty(self) -> bool:
-        """Whether there is something to commit."""
-        return self.next != self.record.upto
+        """Whether there is something to commit, or something of the last commit to write."""
+        return self.next != self.record.upto or bool(self.unwritten)
 
     def settled(self, lines: int) -> None:
         """See :class:`ezadmin_pipeline.indexer.Owner`."""
@@ -175,7 +184,6 @@ class Engine:
         record = commits.load(self._elastic, self._names, topic, partition)
         if record is None:
             record = commits.CommitRecord(topic, partition, topic_id, upto=start)
-        self._write_rollups(record)
         if record.topic_id != topic_id:
             # a topic made anew: its offsets begin again, but hosts go on numbering, so what was seen still counts
             _log.warning("topic %s was made anew; partition %d is read from its beginning", topic, partition)
@@ -195,6 +203,7 @@ class Engine:
             record.upto = start
         shard = Shard(self, record, end)
         self.shards[topic, partition] = shard
+        self._write_rollups([shard])
         return shard.next
 
     def drop(self, topic: str, partition: int) -> None:
@@ -336,40 +345,52 @@ class Engine:
     def barrier(self, topic_ids: Mapping[str, str]) -> tuple[dict[tuple[str, int], int], list[tuple[str, int]]]:
         """Commit what was processed; ``topic_ids`` as Kafka says them now, after the last message was received.
 
-        Returns the new ``upto`` of each committed partition, and the partitions that must be assigned anew: their topic
-        was made anew, or another owner was first. Raises Unavailable if it is not known what was committed: then every
-        partition must be assigned anew.
+        Returns the new ``upto`` of each partition whose commit is complete, and the partitions that must be assigned
+        anew: their topic was made anew, or another owner was first. Raises Unavailable if it is not known what was
+        committed: then every partition must be assigned anew.
         """
         lost = [place for place, shard in self.shards.items() if topic_ids.get(place[0]) != shard.record.topic_id]
         for place in lost:
             self.drop(*place)
         self.indexer.drain(self._keep_alive)
-        ready = [shard for shard in self.shards.values() if shard.dirty and not shard.outstanding]
+        self._write_rollups([shard for shard in self.shards.values() if shard.unwritten])
+        ready = [
+            shard
+            for shard in self.shards.values()
+            if shard.next != shard.record.upto and not shard.outstanding and not shard.unwritten
+        ]
         ready = [shard for shard in ready if self._know_base(shard)]
         self._letters.flush(self._keep_alive)
         ready = [shard for shard in ready if shard.live]  # waiting may have taken some away
-        if not ready:
-            return {}, lost
+        if ready:
+            lost += self._commit(ready)
+        done = {}
+        for place, shard in self.shards.items():
+            if not shard.unwritten and shard.shown != shard.record.upto:
+                done[place] = shard.shown = shard.record.upto
+        return done, lost
+
+    def _commit(self, ready: list[Shard]) -> list[tuple[str, int]]:
+        """Write commit records and then the rollup documents; returns the partitions in which another owner was first."""
+        lost = []
         records = [self._next_record(shard) for shard in ready]
-        done: dict[tuple[str, int], int] = {}
         for shard, record, written in zip(
             ready, records, commits.save(self._elastic, self._names, records), strict=True
         ):
-            place = (record.topic, record.partition)
-            if not written:
-                _log.warning("%s/%d has another owner; it is read again from the last commit", *place)
-                self.drop(*place)
-                lost.append(place)
-                continue
-            for key, counts in shard.delta.items():
-                shard.base[key].add(counts)
-            shard.delta = {}
-            shard.record = record
-            while len(shard.base) > _KNOWN_COUNTS:
-                shard.base.popitem(last=False)
-            self._write_rollups(record)
-            done[place] = record.upto
-        return done, lost
+            if written:
+                for key, counts in shard.delta.items():
+                    shard.base[key].add(counts)
+                shard.delta = {}
+                shard.record = record
+                shard.unwritten = list(record.rollups)
+                while len(shard.base) > _KNOWN_COUNTS:
+                    shard.base.popitem(last=False)
+            else:
+                _log.warning("%s/%d has another owner; it is read again from the last commit", *shard.place)
+                self.drop(*shard.place)
+                lost.append(shard.place)
+        self._write_rollups([shard for shard in ready if shard.live])
+        return lost
 
     def _next_record(self, shard: Shard) -> commits.CommitRecord:
         old = shard.record
@@ -446,49 +467,43 @@ class Engine:
         identity = rollups.document_id(key, record.topic, record.partition, str(record.commit + 1))
         self._letters.send(rollup_letter(identity, rollups.index_of(key, self._names), document, reason, text))
 
-    def _write_rollups(self, record: commits.CommitRecord) -> None:
-        """Write the rollup documents of a commit, until they stand there or their letters do."""
-        waiting = record.rollups
-        buried = False
-        while waiting:
-            parts = []
-            for item in waiting:
-                parts.append(action("index", item.index, item.id, version=record.commit, version_type="external_gte"))
-                parts.append(orjson.dumps(item.full) + b"\n")
-            try:
-                status, answer = self._elastic.request(
-                    "POST", "/_bulk", params={"timeout": "30s"}, body=b"".join(parts)
-                )
-            except Unavailable as error:
-                status, answer = 503, str(error)
-            if status != 200:
-                _log.warning("rollup documents wait: %s %s", status, answer)
-                self._keep_alive()
-                continue
-            still = []
-            for item, outcome in zip(waiting, answer["items"], strict=True):
-                result = outcome["index"]
-                if result["status"] in (200, 201, 409):  # 409: a later commit has written it
-                    self._refused_rollups.pop(item.index, None)
-                elif self._wait_for_rollup(item.index, result["error"]["type"]):
-                    still.append(item)
-                else:
-                    identity = f"{item.id}-{record.commit}"
-                    kind, reason = result["error"]["type"], str(result["error"].get("reason"))
-                    self._letters.send(rollup_letter(identity, item.index, item.delta, kind, reason))
-                    self._forget_base(record, item.id)
-                    buried = True
-            waiting = still
-            if waiting:
-                self._keep_alive()
-        if buried:
-            self._letters.flush(self._keep_alive)
+    def _write_rollups(self, shards: list[Shard]) -> None:
+        """Write the rollup documents of the last commit of ``shards``, once; what is refused stays ``unwritten``.
 
-    def _forget_base(self, record: commits.CommitRecord, identity: str) -> None:
-        shard = self.shards.get((record.topic, record.partition))
-        if shard is not None:
-            for key in [k for k in shard.base if rollups.document_id(k, record.topic, record.partition) == identity]:
-                del shard.base[key]
+        What an index of the past has refused for too long becomes dead letters.
+        """
+        waiting = [(shard, item) for shard in shards for item in shard.unwritten]
+        if not waiting:
+            return
+        parts = []
+        for shard, item in waiting:
+            version = shard.record.commit
+            parts.append(action("index", item.index, item.id, version=version, version_type="external_gte"))
+            parts.append(orjson.dumps(item.full) + b"\n")
+        try:
+            status, answer = self._elastic.request("POST", "/_bulk", params={"timeout": "30s"}, body=b"".join(parts))
+        except Unavailable as error:
+            status, answer = 503, str(error)
+        if status != 200:
+            _log.warning("rollup documents wait: %s %s", status, answer)
+            return
+        for shard in shards:
+            shard.unwritten = []
+        for (shard, item), outcome in zip(waiting, answer["items"], strict=True):
+            result = outcome["index"]
+            if result["status"] in (200, 201, 409):  # 409: a later commit has written it
+                self._refused_rollups.pop(item.index, None)
+            elif self._wait_for_rollup(item.index, result["error"]["type"]):
+                shard.unwritten.append(item)
+            else:
+                identity = f"{item.id}-{shard.record.commit}"
+                kind, reason = result["error"]["type"], str(result["error"].get("reason"))
+                self._letters.send(rollup_letter(identity, item.index, item.delta, kind, reason))
+                self._forget_base(shard, item.id)
+
+    def _forget_base(self, shard: Shard, identity: str) -> None:
+        for key in [key for key in shard.base if rollups.document_id(key, *shard.place) == identity]:
+            del shard.base[key]
 
     def _current_index(self, index: str) -> str:
         """Today's index of the same kind as ``index``."""

@@ -41,6 +41,8 @@ class Settings:
     bulk_in_flight: int = 2
     session_timeout: float = 45.0
     """After how long without a sign of life Kafka gives a worker's partitions to others."""
+    member: str | None = None
+    """Name of this worker in the group: one that comes back under its name within ``session_timeout`` goes on at once."""
 
     def verify_keys(self) -> list[VerifyKey]:
         """The keys by which config records are believed."""
@@ -79,7 +81,7 @@ _NUMBERS: dict[str, tuple[type[int] | type[float], ...]] = {
 
 def parse(table: Mapping[str, Any], where: str) -> Settings:
     """Check a decoded TOML table; ``where`` names it in errors. Raises SettingsError."""
-    known = {"prefix", "kafka", "elasticsearch", "signatures", "config_public_key", *_NUMBERS}
+    known = {"prefix", "kafka", "elasticsearch", "signatures", "config_public_key", "member", *_NUMBERS}
     for key in table:
         if key not in known:
             raise SettingsError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
@@ -96,6 +98,8 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         raise SettingsError(f"{where}: {error}") from error
     values["kafka"] = _text(_table(table, "kafka", where), "bootstrap", f"{where}: [kafka]")
     values["elasticsearch"] = _text(_table(table, "elasticsearch", where), "url", f"{where}: [elasticsearch]")
+    if "member" in table:
+        values["member"] = _text(table, "member", where)
     mode = _text(table, "signatures", where, "required")
     if mode not in SIGNATURE_MODES:
         raise SettingsError(f"{where}: signatures = {mode!r}: write one of {', '.join(SIGNATURE_MODES)}")

@@ -16,7 +16,8 @@ from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
+from kafka.admin import MemberToRemove
+from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from ezadmin_pipeline.deadletters import DeadLetters
@@ -55,13 +56,17 @@ class TopicIds:
     def read(self, topics: list[str]) -> dict[str, str]:
         """The id of each topic that exists. Raises KafkaError when Kafka does not answer."""
         try:
-            if self._admin is None:
-                self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=5_000)
-            found = self._admin.describe_topics(topics)
+            found = self.admin().describe_topics(topics)
         except KafkaError:
             self.close()
             raise
         return {topic["name"]: str(topic["topic_id"]) for topic in found if not topic["error_code"]}
+
+    def admin(self) -> Any:
+        """The connection, made when it is first needed."""
+        if self._admin is None:
+            self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=5_000)
+        return self._admin
 
     def close(self) -> None:
         """Close the connection."""
@@ -111,6 +116,9 @@ class Worker:
             while self._stop_at is None:
                 try:
                     self._session()
+                except FencedInstanceIdError:
+                    _log.critical("another worker took over the name %s; names must differ", self._settings.member)
+                    raise
                 except (KafkaError, ConnectionError) as error:
                     _log.warning("Kafka: %s; connecting anew", error)
                     self._drop_everything()
@@ -124,6 +132,16 @@ class Worker:
             self._ids.close()
             self._elastic.close()
         _log.info("stopped", extra={"fields": self.figures()})
+
+    def _leave(self) -> None:
+        """Give the name up, so that others get the partitions now and not after ``session_timeout``."""
+        if self._settings.member is None:
+            return
+        group = self._settings.names.consumer_group("pipeline")
+        try:
+            self._ids.admin().remove_group_members(group, [MemberToRemove(group_instance_id=self._settings.member)])
+        except KafkaError as error:
+            _log.info("the name %s stays in the group for a while: %r", self._settings.member, error)
 
     def figures(self) -> dict[str, int]:
         """What this worker has done since its start."""
@@ -147,6 +165,7 @@ class Worker:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             allow_auto_create_topics=False,
+            group_instance_id=settings.member,
             session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(settings.session_timeout * 1000 / 5),
             metadata_max_age_ms=5_000,
@@ -164,6 +183,7 @@ class Worker:
         finally:
             consumer, self._consumer = self._consumer, None
             consumer.close(autocommit=False, timeout_ms=2_000)
+        self._leave()
 
     def _turn(self) -> None:
         self._apply_notes()

@@ -29,7 +29,7 @@ class Fleet:
         self._folder = folder
         self._signer = SigningKey.generate()
         self._revision = 0
-        self._producer: Any = KafkaProducer(bootstrap_servers=kafka, acks="all")
+        self._producer: Any = KafkaProducer(bootstrap_servers=kafka, acks="all", max_request_size=4 << 20)
 
     def settings(self, name: str, **more: Any) -> Path:
         """A settings file for a worker called ``name``."""
@@ -70,7 +70,7 @@ class Fleet:
 
     def ends(self, *topics: str) -> dict[tuple[str, int], int]:
         """End offset of every partition of the topics."""
-        consumer = KafkaConsumer(bootstrap_servers=self.kafka, group_id=None)
+        consumer = KafkaConsumer(bootstrap_servers=self.kafka, group_id=None, enable_auto_commit=False)
         try:
             places = [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
             return {(place.topic, place.partition): end for place, end in consumer.end_offsets(places).items()}
@@ -78,7 +78,8 @@ class Fleet:
             consumer.close()
 
     def lag(self) -> int:
-        """Messages of metrics and logs that no commit record covers yet; topics made anew count from their beginning."""
+        """Messages of metrics and logs that no commit record covers yet, and rollup documents of commits still to be
+        written; topics made anew count from their beginning."""
         admin = KafkaAdminClient(bootstrap_servers=self.kafka)
         topics = [self.names.metrics, self.names.logs]
         ids = {topic["name"]: str(topic["topic_id"]) for topic in admin.describe_topics(topics)}
@@ -88,14 +89,24 @@ class Fleet:
             status, answer = self.elastic.request("GET", f"/{self.names.state_index}/_doc/{topic}-{partition}")
             known = status == 200 and answer["_source"]["topic_id"] == ids[topic]
             lag += end - (answer["_source"]["upto"] if known else 0)
+            if status == 200:
+                lag += self._unwritten(answer["_source"])
         return lag
+
+    def _unwritten(self, record: dict[str, Any]) -> int:
+        docs = [{"_index": index, "_id": identity} for identity, index, _, _ in record["pending"]["rollups"]]
+        if not docs:
+            return 0
+        _, answer = self.elastic.request("POST", "/_mget", body=orjson.dumps({"docs": docs}))
+        return sum(doc.get("_version", 0) < record["commit"] for doc in answer["docs"])
 
     def refresh(self) -> None:
         """Make everything written searchable."""
         self.elastic.request("POST", f"/{self.names.prefix}-*/_refresh")
 
     def search_all(self, pattern: str, source: bool) -> list[dict[str, Any]]:
-        """All hits of the indices that match."""
+        """All hits of the indices that match, with what was written just before."""
+        self.refresh()
         status, opened = self.elastic.request("POST", f"/{pattern}/_pit", params={"keep_alive": "2m"})
         assert status == 200, opened
         hits: list[dict[str, Any]] = []
@@ -127,7 +138,9 @@ class Fleet:
 
     def dead_letters(self) -> list[Any]:
         """All messages of the dead-letter topic."""
-        consumer = KafkaConsumer(bootstrap_servers=self.kafka, group_id=None, auto_offset_reset="earliest")
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.kafka, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         places = [TopicPartition(self.names.dlq, number) for number in range(self.partitions)]
         consumer.assign(places)
         consumer.seek_to_beginning(*places)

@@ -1,0 +1,240 @@
+"""What cannot become a document is kept with its reason, its neighbours are indexed, and it comes in once when mended."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ezadmin_testing.fleet import Fleet
+from ezadmin_testing.processes import pipeline, pipeline_command, wait_until
+
+from ezadmin_wire import batch as wire
+from ezadmin_wire.ids import event_id, event_id_prefix
+from ezadmin_wire.names import Names
+from ezadmin_wire.signing import SigningKey, signed_bytes
+from ezadmin_wire.times import format_time, now
+
+HOST = "00000000-0000-4000-8000-00000000000a"
+OTHER = "00000000-0000-4000-8000-00000000000b"
+LATE = "00000000-0000-4000-8000-00000000000c"
+EPOCH = "00000000000000aa"
+
+
+class Agent:
+    """A host that numbers and signs what it is told to send."""
+
+    def __init__(self, fleet: Fleet, host: str, known: bool = True) -> None:
+        self.fleet = fleet
+        self.host = host
+        self.key = SigningKey.generate()
+        self.seq = 0
+        if known:
+            fleet.publish_host(host, self.key)
+
+    def batch(self, *lines: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
+        seq, self.seq = self.seq, self.seq + len(lines)
+        return wire.encode(
+            self.key,
+            host=self.host,
+            topic=self.fleet.names.logs,
+            stream="logs",
+            epoch=EPOCH,
+            seq=seq,
+            lines=lines,
+            dataset="test",
+            tmin=now(),
+            tmax=now(),
+            sent=now(),
+        )
+
+    def send(self, *lines: bytes) -> list[str]:
+        """Send a batch; returns the ids of its lines."""
+        first = self.seq
+        headers, value = self.batch(*lines)
+        self.fleet.send(self.fleet.names.logs, self.host.encode(), value, headers)
+        return [self.id(first + i) for i in range(len(lines))]
+
+    def id(self, seq: int) -> str:
+        return event_id(event_id_prefix(self.host, "logs", EPOCH), seq)
+
+
+def event(message: str, when: datetime | None = None, **fields: Any) -> bytes:
+    moment = format_time(when or datetime.now(UTC))
+    document = {"@timestamp": moment, "event.created": moment, "event.dataset": "test", "log.level": "info"}
+    return json.dumps({**document, "message": message, **fields}, separators=(",", ":")).encode()
+
+
+def resigned(agent: Agent, headers: list[tuple[str, bytes]], value: bytes, **changed: bytes) -> list[tuple[str, bytes]]:
+    """The headers with some changed, signed by the host itself."""
+    fields = [(name, changed.get(name, data)) for name, data in headers[:-1]]
+    return [*fields, ("sig", agent.key.sign(signed_bytes(wire.CONTEXT, [*(data for _, data in fields), value])))]
+
+
+@pytest.fixture
+def fleet(stack, names: Names, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(stack.kafka, stack.elasticsearch, names, tmp_path)
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def worker(fleet: Fleet, tmp_path: Path) -> Iterator[Path]:
+    config = fleet.settings("worker", retry_past_index=1.5, commit_interval=0.5)
+    process = pipeline(config, tmp_path / "worker.log").start()
+    yield config
+    assert process.running, (tmp_path / "worker.log").read_text()[-2000:]
+    assert process.stop() == 0
+
+
+def reasons(fleet: Fleet) -> Counter[str]:
+    letters = {dict(m.headers)["id"]: dict(m.headers)["reason"].decode() for m in fleet.dead_letters()}
+    return Counter(letters.values())
+
+
+def stored(fleet: Fleet) -> dict[str, dict[str, Any]]:
+    fleet.refresh()
+    return {hit["_id"]: hit["_source"] for hit in fleet.search_all(f"{fleet.names.prefix}-logs-*", source=True)}
+
+
+def test_each_with_its_reason_and_neighbours_indexed(fleet: Fleet, worker: Path) -> None:
+    agent, other = Agent(fleet, HOST), Agent(fleet, OTHER)
+    topic, key = fleet.names.logs, HOST.encode()
+    good = agent.send(event("first"))
+
+    fleet.send(topic, key, b"this is no batch\n", [])
+    headers, value = agent.batch(event("forged"))
+    fleet.send(topic, key, value.replace(b"forged", b"FORGED"), headers)
+    headers, value = agent.batch(event("one"), event("two"))
+    fleet.send(topic, key, value, resigned(agent, headers, value, n=b"3"))
+    headers, value = other.batch(event("in the name of another"))
+    fleet.send(topic, key, value, headers)
+    as_host = [(n, HOST.encode() if n == "host" else d) for n, d in headers]
+    fleet.send(topic, key, value, as_host)
+
+    first = agent.seq
+    ids = agent.send(
+        event("before"),
+        b'{"this is": no JSON}',
+        event("m" * (wire.MAX_LINE + 1)),
+        event("smuggler")[:-1] + b',"host":{"id":"%s"}}' % OTHER.encode(),
+        event("smuggler")[:-1] + b',"ho\\u0073t.id":"%s"}' % OTHER.encode(),
+        event("no time").replace(b'"@timestamp":"20', b'"@timestamp":"yesterday '),
+        event("three bad fields", **{"log.offset": "far", "source.ip": "nowhere", "process.pid": {"is": "no number"}}),
+        event("after"),
+    )
+    wait_until(lambda: fleet.lag() == 0, 30, "everything is committed")
+
+    found = stored(fleet)
+    assert set(found) == {*good, ids[0], ids[6], ids[7]}
+    assert found[ids[7]]["message"] == "after"
+    assert found[ids[6]]["unmapped"] == {
+        "log.offset": "far",
+        "source.ip": "nowhere",
+        "process.pid": '{"is":"no number"}',
+    }
+    assert found[ids[6]]["message"] == "three bad fields"
+    assert reasons(fleet) == {
+        "bad_header": 1,
+        "bad_signature": 1,
+        "wrong_count": 1,
+        "wrong_key": 1,
+        "unknown_key": 1,
+        "bad_line": 1,
+        "too_large": 1,
+        "owned_name": 2,
+        "bad_time": 1,
+    }
+    assert {hit["host.id"] for hit in found.values()} == {HOST}
+    sums = Counter[str]()
+    for value_name in ("events.seen", "events.dead", "events.stored"):
+        for (rollup, *_), count in fleet.rollup_sums(value_name).items():
+            sums[f"{rollup} {value_name}"] += count
+    assert sums["logs-1m events.seen"] == 1 + agent.seq - first
+    assert sums["logs-1m events.dead"] == 5
+    assert sums["logs-fleet-1h events.stored"] == 4
+
+    listed = pipeline_command(worker, "dlq", "ls")
+    assert "10 open dead letter(s)" in listed
+    identity = next(line.split()[0] for line in listed.splitlines() if " owned_name " in line)
+    shown = pipeline_command(worker, "dlq", "show", identity)
+    assert "reason: owned_name" in shown
+    assert "smuggler" in shown
+    assert "1 dropped" in pipeline_command(worker, "dlq", "drop", identity)
+    assert "9 open dead letter(s)" in pipeline_command(worker, "dlq", "ls")
+
+
+def test_a_message_of_two_megabytes(fleet: Fleet, worker: Path) -> None:
+    agent = Agent(fleet, HOST)
+    agent.send(event("m" * 1_900_000))
+    good = agent.send(event("small"))
+    wait_until(lambda: fleet.lag() == 0, 30, "everything is committed")
+    assert set(stored(fleet)) == set(good)
+    assert reasons(fleet) == {"too_large": 1}
+
+
+def test_an_unknown_host_is_replayed_once_it_is_known(fleet: Fleet, worker: Path) -> None:
+    agent = Agent(fleet, LATE, known=False)
+    ids = agent.send(event("before I was known"), event("me neither"))
+    wait_until(lambda: reasons(fleet) == {"unknown_key": 1}, 30, "the message is a dead letter")
+    fleet.publish_host(LATE, agent.key)
+    assert "1 sent to their topic" in pipeline_command(worker, "dlq", "replay", "--all")
+    wait_until(lambda: set(stored(fleet)) == set(ids), 30, "both lines are stored")
+    # a person who replays twice, or a message that was read twice, changes nothing
+    assert "0 open dead letter(s)" in pipeline_command(worker, "dlq", "ls")
+    headers, value = fleet.dead_letters()[0].headers, fleet.dead_letters()[0].value
+    original = [(name[5:], data) for name, data in headers if name.startswith("orig.") and name != "orig.key"]
+    fleet.send(fleet.names.logs, LATE.encode(), value, original)
+    wait_until(lambda: fleet.lag() == 0, 30, "everything is committed")
+    sums = fleet.rollup_sums("events.seen")
+    assert sum(count for (rollup, *_), count in sums.items() if rollup == "logs-1m") == 2
+
+
+def test_a_closed_index_of_the_past(fleet: Fleet, worker: Path) -> None:
+    agent = Agent(fleet, HOST)
+    past = datetime.now(UTC) - timedelta(days=3)
+    opened = agent.send(event("opens the index", past))
+    wait_until(lambda: fleet.lag() == 0, 30, "everything is committed")
+    day = format_time(past)
+    events, counts = fleet.names.logs_index(day), fleet.names.rollup_index("logs-1m", day)
+    for index in (events, counts):
+        assert fleet.elastic.request("POST", f"/{index}/_close")[0] == 200
+
+    late = agent.send(event("too late", past), event("in time"))
+    wait_until(lambda: reasons(fleet) == {"index_closed_exception": 2}, 40, "a letter for the line, one for its count")
+    fleet.elastic.request("POST", f"/{fleet.names.logs_index(now())}/_refresh")
+    status, _ = fleet.elastic.request("GET", f"/{fleet.names.logs_index(now())}/_doc/{late[1]}")
+    assert status == 200, "its neighbour is indexed"
+
+    # still closed: it dies again, and stays one letter
+    assert "1 dead again" in pipeline_command(worker, "dlq", "replay", late[0])
+    assert "2 open dead letter(s)" in pipeline_command(worker, "dlq", "ls")
+
+    for index in (events, counts):
+        assert fleet.elastic.request("POST", f"/{index}/_open")[0] == 200
+    wait_until(
+        lambda: fleet.elastic.request("GET", "/_cluster/health")[1]["status"] != "red", 30, "the indices are open"
+    )
+    assert "2 stored, 0 dead again" in pipeline_command(worker, "dlq", "replay", "--all")
+    assert "0 open dead letter(s)" in pipeline_command(worker, "dlq", "ls")
+    assert set(stored(fleet)) == {*opened, *late}
+    sums = fleet.rollup_sums("events.seen")
+    assert sum(count for (rollup, *_), count in sums.items() if rollup == "logs-1m") == 3
+
+
+def test_replay_brings_a_lost_index_back(fleet: Fleet, worker: Path) -> None:
+    agent = Agent(fleet, HOST)
+    ids = agent.send(*(event(f"line {i}") for i in range(50)))
+    wait_until(lambda: fleet.lag() == 0, 30, "everything is committed")
+    before = fleet.rollup_sums("events.seen")
+    fleet.elastic.request("DELETE", f"/{fleet.names.logs_index(now())}")
+    more = agent.send(event("after the loss"))
+    wait_until(lambda: fleet.lag() == 0, 30, "everything is committed")
+    assert "51 lines read: 1 were there, 50 stored, 0 refused" in pipeline_command(worker, "replay", "logs")
+    assert set(stored(fleet)) == {*ids, *more}
+    after = fleet.rollup_sums("events.seen")
+    assert sum(after.values()) == sum(before.values()) + 3, "nothing is counted again"
