@@ -301,14 +301,13 @@ def test_the_model_sees_commits_that_do_not_form_a_chain(monkeypatch: pytest.Mon
 
 
 def test_the_model_sees_rollups_that_are_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Engine.assign
+    original = engine_module.Shard.__init__
 
-    def assign(self: Engine, *arguments: Any) -> int:
-        with monkeypatch.context() as patch:
-            patch.setattr(Engine, "_write_rollups", lambda self, record: None)
-            return original(self, *arguments)
+    def init(self: engine_module.Shard, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.unwritten = []
 
-    monkeypatch.setattr(Engine, "assign", assign)
+    monkeypatch.setattr(engine_module.Shard, "__init__", init)
     assert any(run(seed) for seed in range(400))
 
 
