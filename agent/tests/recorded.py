@@ -30,7 +30,14 @@ def disk(n: int) -> Any:
 
 def nic(n: int) -> Any:
     return SimpleNamespace(
-        bytes_recv=1000 * n, bytes_sent=500 * n, packets_recv=10 * n, packets_sent=5 * n, errin=n, errout=0, dropin=0, dropout=n
+        bytes_recv=1000 * n,
+        bytes_sent=500 * n,
+        packets_recv=10 * n,
+        packets_sent=5 * n,
+        errin=n,
+        errout=0,
+        dropin=0,
+        dropout=n,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from ezadmin_agent import registry
 from ezadmin_agent.collectors import cpu, disk, filesystem, memory, network, process
 from ezadmin_agent.collectors import rate as rate_of
@@ -44,7 +45,11 @@ def test_field_tables_can_be_one_mapping() -> None:
         assert len(names) == len(set(names)), dataset
         for field in fields:
             # a name means the same everywhere; host, agent and labels are the pipeline's
-            assert kinds.setdefault(field.name, (field.type, field.unit, field.kind)) == (field.type, field.unit, field.kind)
+            assert kinds.setdefault(field.name, (field.type, field.unit, field.kind)) == (
+                field.type,
+                field.unit,
+                field.kind,
+            )
             assert not field.name.startswith(("host.", "agent.", "labels"))
             assert re.fullmatch(r"@timestamp|[a-z0-9_.]+", field.name)
     for name in kinds:

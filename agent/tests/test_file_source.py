@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ezadmin_agent.logs.file import FileSource
 from ezadmin_agent.logs.source import MAX_BYTES, MAX_LINE
 

@@ -8,11 +8,12 @@ from datetime import datetime, timezone
 from typing import Optional
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ezadmin_agent.logs.parse import Parser, event, level_of
 from ezadmin_wire.batch import count_levels
 from ezadmin_wire.levels import LEVELS
-from hypothesis import given
-from hypothesis import strategies as st
 
 NOW = datetime(2026, 11, 24, 8, 15, 30, tzinfo=timezone.utc)
 NOW_MS = int(NOW.timestamp() * 1000)

@@ -1,0 +1,86 @@
+"""The configuration file: what is read, and what a user is told when it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ezadmin_agent.config import Config, ConfigError, LogConfig, load
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "agent.toml"
+    path.write_text(text)
+    return path
+
+
+def test_all_keys(tmp_path: Path) -> None:
+    config = load(
+        write(
+            tmp_path,
+            """
+            prefix = "site-a"
+            state_dir = "/srv/agent"
+            interval = 5
+            kafka.bootstrap = "k1:9092, [::1]:9093"
+            spool.cap_bytes = 10485760
+            [[logs]]
+            path = "/var/log/syslog"
+            [[logs]]
+            path = "/var/log/app.log"
+            dataset = "app"
+            from = "start"
+            """,
+        )
+    )
+    assert config.names.metrics == "site-a.metrics"
+    assert config == Config(
+        state_dir=Path("/srv/agent"),
+        names=config.names,
+        interval=5,
+        bootstrap="k1:9092, [::1]:9093",
+        cap_bytes=10485760,
+        logs=(
+            LogConfig(Path("/var/log/syslog"), "system.syslog", True, False),
+            LogConfig(Path("/var/log/app.log"), "app", False, True),
+        ),
+    )
+
+
+def test_an_empty_file_gives_the_defaults_and_the_environment_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EZADMIN_AGENT_CONFIG", str(write(tmp_path, "")))
+    assert load(None) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("interval = 10\nintervall = 5\n", "line 2: intervall: unknown key; there are state_dir, prefix, interval"),
+        ("interval = '10'", "line 1: interval: write whole seconds, such as 10"),
+        ("interval = true", "line 1: interval: write whole seconds"),
+        ("interval = 0", "line 1: interval: write 1 to 60 seconds"),
+        ("prefix = 'Upper'", "line 1: prefix: prefix 'Upper': use lower-case"),
+        ("[kafka]\nbootstrap = 'k1'", "line 2: kafka.bootstrap: 'k1' is no broker; write \"host:port\""),
+        ("state_dir = '/x'\n[spool]\ncap_bytes = 5", "line 3: spool.cap_bytes: write at least 1048576"),
+        ("kafka = 5", "line 1: kafka: write a table [kafka]"),
+        ("[[logs]]\npath = 'relative'", "line 2: logs.path: write the absolute path"),
+        ("[[logs]]\npath = '/x'\nfrom = 'middle'", 'line 3: logs.from: write "end" or "start"'),
+        ("[[logs]]\npath = '/x'\ndataset = 'Ü'", "line 3: logs.dataset: use lower-case"),
+        ("[kafka]\npath = 'x'\n", "line 2: kafka.path: unknown key; there are bootstrap"),
+        ("interval = = 5", "not TOML"),
+    ],
+)
+def test_errors_name_file_line_key_and_what_to_write(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_says_how_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"No such file.*--config FILE or EZADMIN_AGENT_CONFIG"):
+        load(tmp_path / "none.toml")
