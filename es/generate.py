@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes what derives from the agent's FIELDS tables: the metrics template, and the field list for the web app and docs.
 
-    python es/generate.py            writes es/templates/metrics.json, es/fields.json and docs/fields.md
-    python es/generate.py --check    says which of them are not what the tables say, and exits 1
+python es/generate.py            writes es/templates/metrics.json, es/fields.json and docs/fields.md
+python es/generate.py --check    says which of them are not what the tables say, and exits 1
 """
 
 from __future__ import annotations
