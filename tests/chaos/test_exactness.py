@@ -120,7 +120,6 @@ class Storm:
 
     def check(self) -> None:
         """Elasticsearch holds what was sent and counts it."""
-        self.fleet.refresh()
         from ezadmin_wire.ids import event_id
 
         ids = [hit["_id"] for hit in self.fleet.search_all(f"{self.fleet.names.prefix}-logs-*", source=False)]

@@ -12,6 +12,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from ezadmin_pipeline import install
 from ezadmin_pipeline.elastic import ElasticClient
+from ezadmin_testing.search import search_all
 from ezadmin_wire import config as wire
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
@@ -100,33 +101,9 @@ class Fleet:
         _, answer = self.elastic.request("POST", "/_mget", body=orjson.dumps({"docs": docs}))
         return sum(doc.get("_version", 0) < record["commit"] for doc in answer["docs"])
 
-    def refresh(self) -> None:
-        """Make everything written searchable."""
-        self.elastic.request("POST", f"/{self.names.prefix}-*/_refresh")
-
     def search_all(self, pattern: str, source: bool) -> list[dict[str, Any]]:
         """All hits of the indices that match, with what was written just before."""
-        self.refresh()
-        status, opened = self.elastic.request("POST", f"/{pattern}/_pit", params={"keep_alive": "2m"})
-        assert status == 200, opened
-        hits: list[dict[str, Any]] = []
-        query: dict[str, Any] = {
-            "size": 10_000,
-            "_source": source,
-            "track_total_hits": False,
-            "pit": {"id": opened["id"], "keep_alive": "2m"},
-            "sort": [{"_shard_doc": "asc"}],
-        }
-        while True:
-            status, answer = self.elastic.request("POST", "/_search", body=orjson.dumps(query))
-            assert status == 200, answer
-            found = answer["hits"]["hits"]
-            if not found:
-                break
-            hits += found
-            query["search_after"] = found[-1]["sort"]
-        self.elastic.request("DELETE", "/_pit", body=orjson.dumps({"id": opened["id"]}))
-        return hits
+        return search_all(self.elastic, pattern, {"match_all": {}}, source)
 
     def rollup_sums(self, value: str = "events.seen") -> Counter[tuple[str, str, str, str]]:
         """Sums of a value per (rollup, minute, host.id, level) over all partitions."""

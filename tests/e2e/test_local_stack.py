@@ -1,0 +1,230 @@
+"""The product as its user starts it: ``deploy/local/up``, and then what happens on a bad day.
+
+``EZADMIN_FULL=1`` makes the outages as long as the issue wants them (two minutes); else they last 20 seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest
+from ezadmin_testing.processes import Process, wait_until
+from ezadmin_testing.search import search_all
+
+from ezadmin_pipeline.elastic import ElasticClient
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+OUTAGE = 120 if os.environ.get("EZADMIN_FULL") else 20
+DATASETS = {"system.host", "system.network", "system.diskio", "system.core", "system.filesystem"}
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """A whole stack of its own."""
+
+    state: Path
+    elastic: ElasticClient
+    table: dict[str, Any]
+
+    def command(self, name: str, *arguments: str, check: bool = True) -> str:
+        command = [str(ROOT / "deploy/local" / name), *arguments, "--state", str(self.state)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def supervisor(self, *words: str) -> None:
+        """What an operator does who stops one service."""
+        tool = [Path(self.table["venv"]) / "bin/supervisorctl", "-c", self.state / "etc/supervisord.conf", *words]
+        subprocess.run(tool, check=True, capture_output=True, timeout=120)
+
+    def python(self, module: str, *arguments: str) -> list[str]:
+        return [f"{self.table['venv']}/bin/python", "-m", module, *arguments]
+
+    def healthy(self) -> bool:
+        return bool(json.loads(self.command("status", "--json", check=False) or "{}").get("healthy"))
+
+    def messages(self, needle: str) -> Counter[str]:
+        """How often each event that holds ``needle`` is stored."""
+        hits = search_all(self.elastic, "ezadmin-logs-*", {"match_phrase": {"message": needle}}, ["message"])
+        return Counter(hit["_source"]["message"] for hit in hits)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    state = tmp_path_factory.mktemp("local")
+    begin = time.monotonic()
+    subprocess.run([ROOT / "deploy/local/up", "--state", state], check=True, timeout=900)
+    took = time.monotonic() - begin
+    print(f"up took {took:.1f} s")
+    table = json.loads((state / "stack.json").read_text())
+    elastic = ElasticClient(table["elasticsearch"])
+    yield LocalStack(state, elastic, table)
+    elastic.close()
+    pids = [process.pid for process in psutil.process_iter() if _belongs(process, state)]
+    subprocess.run([ROOT / "deploy/local/down", "--state", state], check=True, timeout=120)
+    assert pids, "the stack had processes"
+    left = [pid for pid in pids if psutil.pid_exists(pid)]
+    assert not left, "down leaves nothing running"
+
+
+def _belongs(process: psutil.Process, state: Path) -> bool:
+    try:
+        return str(state) in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def test_everything_is_healthy_and_every_dataset_arrives(local: LocalStack) -> None:
+    wait_until(local.healthy, 60, "status says that every part is healthy")
+
+    def datasets() -> set[str]:
+        query = {"size": 0, "aggs": {"d": {"terms": {"field": "event.dataset", "size": 50}}}}
+        _, answer = local.elastic.request("POST", "/ezadmin-metrics-*/_search", body=orjson.dumps(query))
+        return {bucket["key"] for bucket in answer["aggregations"]["d"]["buckets"]}
+
+    wait_until(lambda: datasets() >= DATASETS, 60, "documents of every dataset of metrics are there")
+    status = local.command("status")
+    for part in ("kafka", "elasticsearch", "mariadb", "pipeline", "cmdb-worker", "agent"):
+        assert part in status
+
+
+def test_a_line_is_found_within_five_seconds(local: LocalStack) -> None:
+    word = f"hello-ez-{secrets.token_hex(4)}"
+    with open(local.table["log_file"], "a") as file:
+        file.write(f"{word} from a newcomer\n")
+    begin = time.monotonic()
+    wait_until(lambda: local.messages(word), 15, "the line is found")
+    assert time.monotonic() - begin < 5
+
+
+def test_the_inventory_is_in_the_database(local: LocalStack) -> None:
+    command = local.python("ezadmin_cmdb", "host", "list", "--json", "--config", str(local.state / "etc/cmdb.toml"))
+
+    def hosts() -> list[dict[str, Any]]:
+        return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout))
+
+    wait_until(lambda: hosts() and hosts()[0].get("memory"), 30, "this host's inventory is stored")
+    (host,) = hosts()
+    assert host["memory"] == psutil.virtual_memory().total
+    assert host["cpu_logical"] == psutil.cpu_count()
+
+
+def test_a_second_up_is_quick(local: LocalStack) -> None:
+    begin = time.monotonic()
+    local.command("up")
+    assert time.monotonic() - begin < 10
+
+
+class Writer:
+    """Writes numbered lines into a file at a steady rate until stopped, and rotates it by rename when told."""
+
+    def __init__(self, path: Path, word: str, rate: int) -> None:
+        self.path = path
+        self.word = word
+        self.rate = rate
+        self.written = 0
+        self._rotate = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        file = self.path.open("a")
+        while not self._stop.is_set():
+            if self._rotate.is_set():
+                self._rotate.clear()
+                self.path.rename(self.path.with_name(f"{self.path.name}.{self.written}"))
+                file.close()
+                file = self.path.open("a")
+            for _ in range(max(1, self.rate // 20)):
+                file.write(f"{self.word} line {self.written}\n")
+                self.written += 1
+            file.flush()
+            time.sleep(0.05)
+        file.close()
+
+    def rotate(self) -> None:
+        self._rotate.set()
+
+    def stop(self) -> Counter[str]:
+        """Stop; returns the lines that must be found, once each."""
+        self._stop.set()
+        self._thread.join()
+        return Counter(f"{self.word} line {i}" for i in range(self.written))
+
+
+def assert_each_once(local: LocalStack, word: str, wanted: Counter[str]) -> None:
+    wait_until(lambda: local.messages(word).total() >= wanted.total(), 120, f"{wanted.total()} lines of {word}")
+    found = local.messages(word)
+    assert found == wanted, f"missing {(wanted - found).total()}, too many {(found - wanted).total()}"
+
+
+@pytest.mark.parametrize("service", ["kafka", "elasticsearch"])
+def test_a_service_is_away(local: LocalStack, service: str) -> None:
+    word = f"away{secrets.token_hex(4)}"
+    writer = Writer(Path(local.table["log_file"]), word, rate=100)
+    time.sleep(2)
+    local.supervisor("stop", service)
+    time.sleep(OUTAGE)
+    parts = {part["part"]: part for part in json.loads(local.command("status", "--json", check=False))["parts"]}
+    for name in ("agent", "pipeline", "cmdb-worker"):
+        assert parts[name]["state"] == "RUNNING", f"{name} lives on without {service}"
+    assert parts["pipeline"]["memory_bytes"] < 200 << 20
+    assert parts["agent"]["memory_bytes"] < 80 << 20
+    local.supervisor("start", service)
+    time.sleep(3)
+    wanted = writer.stop()
+    assert_each_once(local, word, wanted)
+    wait_until(local.healthy, 60, "all is healthy again")
+
+
+def test_the_agent_is_killed_while_lines_are_written_and_the_file_is_rotated(local: LocalStack, tmp_path: Path) -> None:
+    log = tmp_path / "application.log"
+    log.touch()
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f'state_dir = "{tmp_path}/agent"\n[kafka]\nbootstrap = "{local.table["kafka"]}"\n[[logs]]\npath = "{log}"\n'
+    )
+    identity = json.loads(
+        subprocess.check_output(local.python("ezadmin_agent", "identity", "--config", str(config)), timeout=60)
+    )
+    subprocess.run(
+        local.python(
+            "ezadmin_cmdb",
+            *("host", "add", "--id", identity["host.id"], "--name", "second-agent"),
+            *("--public-key", identity["public_key"], "--wait", "20", "--config", str(local.state / "etc/cmdb.toml")),
+        ),
+        check=True,
+        timeout=60,
+        capture_output=True,
+    )
+    agent = Process(local.python("ezadmin_agent", "run", "--config", str(config)), tmp_path / "agent.log").start()
+    word = f"rotated{secrets.token_hex(4)}"
+    try:
+        writer = Writer(log, word, rate=2000)
+        for i in range(5):
+            time.sleep(1.3)
+            agent.kill()
+            if i % 2 == 0:
+                writer.rotate()
+                time.sleep(0.3)
+            agent.start()
+        time.sleep(1)
+        writer.rotate()
+        time.sleep(2)
+        wanted = writer.stop()
+        assert_each_once(local, word, wanted)
+    finally:
+        agent.stop()
