@@ -6,8 +6,8 @@ Only a line that has to be changed, or that looks as if it held a name that only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
@@ -27,11 +27,9 @@ ORIGINAL_TIMESTAMP = "event.original_timestamp"
 # Elasticsearch merges {"host":{"id":…}} into host.id, so an object under these names could speak for another host
 _OWNED_ROOTS = frozenset({"host", "agent", "labels", "event"})
 _OWNED_PREFIXES = ("host.", "agent.", "labels.")
-_OWNED_NAMES = frozenset({"event.ingested", "event.sample_rate", ORIGINAL_TIMESTAMP})
-_SUSPECTS = (
-    b'"host"', b'"host.', b'"agent"', b'"agent.', b'"labels"', b'"labels.', b'"event"', b'"event.ingested"',
-    b'"event.sample_rate"', b'"event.original_timestamp"', b"\\u",
-)  # fmt: skip
+_OWNED_NAMES = frozenset({"host.id", "host.name", "event.ingested", "event.sample_rate", ORIGINAL_TIMESTAMP})
+# a name under an owned prefix, plain or written with escapes; the others are refused by the guarded peek at no cost
+_SUSPECTS = (b'"host.', b'"agent.', b'"labels.', b"\\u")
 
 
 class BadLine(Exception):
@@ -54,7 +52,19 @@ class _Peek(msgspec.Struct):
     level: str = msgspec.field(name="log.level", default=UNKNOWN)
 
 
+# a type that no value has: a line that holds the name, however it is written, does not decode
+_Nothing = Annotated[int, msgspec.Meta(gt=0, lt=0)]
+_Guarded = msgspec.defstruct(
+    "_Guarded",
+    [
+        (f"owned_{i}", _Nothing, msgspec.field(name=name, default=0))
+        for i, name in enumerate(sorted(_OWNED_ROOTS | _OWNED_NAMES))
+    ],
+    bases=(_Peek,),
+)
+
 _peek = msgspec.json.Decoder(_Peek).decode
+_guarded_peek: Callable[[bytes], _Peek] = msgspec.json.Decoder(_Guarded).decode
 
 
 class Line(NamedTuple):
@@ -66,7 +76,7 @@ class Line(NamedTuple):
 
 
 def suspicious(value: bytes) -> bool:
-    """Whether a batch may hold a name that only the pipeline writes; false for nearly all, at the cost of a search."""
+    """Whether a batch may hold a name under a prefix that only the pipeline writes; false for nearly all."""
     return any(suspect in value for suspect in _SUSPECTS)
 
 
@@ -84,9 +94,15 @@ class LineReader:
         """
         if len(line) > MAX_LINE:
             raise BadLine("too_large", f"{len(line)} bytes in one line; at most {MAX_LINE}")
+        name = None
         try:
-            peek = _peek(line)
-            name = _owned_name(line) if suspect else None
+            try:
+                peek = _guarded_peek(line)
+                if suspect:
+                    name = _owned_name(line)
+            except msgspec.ValidationError:
+                peek = _peek(line)
+                name = _owned_name(line)
         except (msgspec.DecodeError, UnicodeDecodeError, orjson.JSONDecodeError) as error:
             raise BadLine("bad_line", str(error)) from error
         found = self._place(line, peek, prefix)
