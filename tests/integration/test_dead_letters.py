@@ -97,7 +97,7 @@ def reasons(fleet: Fleet) -> Counter[str]:
 
 
 def stored(fleet: Fleet) -> dict[str, dict[str, Any]]:
-    fleet.refresh()
+
     return {hit["_id"]: hit["_source"] for hit in fleet.search_all(f"{fleet.names.prefix}-logs-*", source=True)}
 
 

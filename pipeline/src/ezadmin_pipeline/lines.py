@@ -7,7 +7,7 @@ Only a line that has to be changed, or that looks as if it held a name that only
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
 import orjson
@@ -64,7 +64,7 @@ _Guarded = msgspec.defstruct(
 )
 
 _peek = msgspec.json.Decoder(_Peek).decode
-_guarded_peek: Callable[[bytes], _Peek] = msgspec.json.Decoder(_Guarded).decode
+_guarded_peek = cast(Callable[[bytes], _Peek], msgspec.json.Decoder(_Guarded).decode)
 
 
 class Line(NamedTuple):
