@@ -202,6 +202,12 @@ class Worker:
     def _poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
         self._last_poll = time.monotonic()
         records: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms)
+        coordinator = self._consumer._coordinator
+        if coordinator._join_task is not None and not coordinator.need_rejoin():
+            # kafka-python 3.0.12: the leader of a group joins again when the topics' metadata has changed, forgets why while
+            # the answer is under way, and if poll() times out just then, never looks at the answer: a worker without
+            # partitions, for ever (seen in a third of the starts right after Kafka's).
+            coordinator.request_rejoin()
         return records
 
     def _process(self, place: TopicPartition, messages: list[Any], fetched: float) -> None:
