@@ -80,12 +80,18 @@ class Console:
     def _tick(self, step: Step, done: threading.Event) -> None:
         while not done.wait(TERMINAL_SECONDS if self.terminal else PLAIN_SECONDS):
             with self._write_lock:
-                if self.terminal:
-                    line = step.line()[:100]
-                    print("\r" + line.ljust(self._width), end="", file=self.stream, flush=True)
-                    self._width = len(line)
-                else:
-                    print(step.line(), file=self.stream, flush=True)
+                try:
+                    self._show(step)
+                except BrokenPipeError:  # nobody reads any more; the main thread finds out by itself
+                    return
+
+    def _show(self, step: Step) -> None:
+        if self.terminal:
+            line = step.line()[:100]
+            print("\r" + line.ljust(self._width), end="", file=self.stream, flush=True)
+            self._width = len(line)
+        else:
+            print(step.line(), file=self.stream, flush=True)
 
     def _clear(self) -> None:
         if self._width:
