@@ -256,18 +256,14 @@ def mariadb_command(mariadbd: Path, layout: Layout, endpoints: Endpoints, user: 
 
 def mariadb_init_sql(password: str) -> str:
     """Run at each start: the database, and its user with rights on it and on databases of its own making for tests."""
-    lines = [
-        f"CREATE DATABASE IF NOT EXISTS `{DATABASE}` CHARACTER SET utf8mb4;",
-    ]
-    for host in ("127.0.0.1", "localhost"):  # over the port and over the socket
-        user = f"'{DATABASE}'@'{host}'"
-        lines += [
-            f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{password}';",
-            f"ALTER USER {user} IDENTIFIED BY '{password}';",
-            f"GRANT ALL PRIVILEGES ON `{DATABASE}`.* TO {user};",
-            f"GRANT ALL PRIVILEGES ON `{DATABASE}\\_%`.* TO {user};",
-        ]
-    return "\n".join(lines) + "\n"
+    user = f"'{DATABASE}'@'%'"  # the server listens on loopback only
+    return f"""\
+CREATE DATABASE IF NOT EXISTS `{DATABASE}` CHARACTER SET utf8mb4;
+CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{password}';
+ALTER USER {user} IDENTIFIED BY '{password}';
+GRANT ALL PRIVILEGES ON `{DATABASE}`.* TO {user};
+GRANT ALL PRIVILEGES ON `{DATABASE}\\_%`.* TO {user};
+"""
 
 
 def mariadb_client_cnf(endpoints: Endpoints) -> str:
@@ -323,11 +319,11 @@ PART_COMMANDS = {
 def part_command(layout: Layout, part: str) -> list[str]:
     """The command of one of our own long-running programs."""
     name, verb, _ = PART_COMMANDS[part]
-    return with_parent([str(layout.command(name)), verb])
+    return with_parent([str(layout.command(name)), verb, "--config", str(layout.config_of(part))])
 
 
 def part_environment(layout: Layout, part: str) -> dict[str, str]:
-    """What tells a part, and all commands of the same name, where its configuration is."""
+    """What tells the other commands of a part where its configuration is."""
     return {PART_COMMANDS[part][2]: str(layout.config_of(part))}
 
 
@@ -386,11 +382,12 @@ def _ini(value: str | Path) -> str:
 
 
 def stack_json(
-    layout: Layout, endpoints: Endpoints, log_file: Path | None, host: dict[str, str] | None
+    layout: Layout, endpoints: Endpoints, admin: str, log_file: Path | None, host: dict[str, str] | None
 ) -> dict[str, object]:
     """The endpoints of a stack, for tests and scripts.
 
-    log_file: None where only journald takes log messages. host: id and name of this machine, None until known.
+    admin: the user who may do everything in MariaDB, over its socket. log_file: None where only journald takes log
+    messages. host: id and name of this machine, None until known.
     """
     return {
         "kafka": endpoints.kafka,
@@ -402,6 +399,7 @@ def stack_json(
             "password": endpoints.password,
             "database": DATABASE,
             "socket": str(endpoints.socket),
+            "admin": admin,
             "url": endpoints.database_url,
         },
         "prefix": PREFIX,

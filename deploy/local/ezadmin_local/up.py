@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import queue
 import re
@@ -134,7 +135,6 @@ def _write_parts(stack: Stack, endpoints: Endpoints, source: machine.LogSource) 
             config.part_command(layout, part),
             layout.run,
             start_seconds=2,
-            environment=config.part_environment(layout, part),
             stamp=config.stamp(layout.config_of(part).read_bytes(), *_sources(layout, part)),
         )
         for part in PARTS
@@ -263,7 +263,7 @@ def _known_host(layout: Layout) -> dict[str, str] | None:
 def _write_stack_file(
     stack: Stack, endpoints: Endpoints, source: machine.LogSource, host: dict[str, str] | None
 ) -> None:
-    content = config.stack_json(stack.layout, endpoints, source.file, host)
+    content = config.stack_json(stack.layout, endpoints, getpass.getuser(), source.file, host)
     write(stack.layout.stack_file, json.dumps(content, indent=2) + "\n")
 
 

@@ -110,6 +110,7 @@ def test_part_configurations_are_toml_with_the_agreed_keys(layout: Layout, endpo
 def test_parts_end_with_their_parent_and_get_their_configuration(layout: Layout, part: str) -> None:
     command = config.part_command(layout, part)
     assert command[:3] == ["setpriv", "--pdeathsig", "TERM"]
+    assert command[-2:] == ["--config", str(layout.config_of(part))]
     assert list(config.part_environment(layout, part).values()) == [str(layout.config_of(part))]
 
 
@@ -135,7 +136,7 @@ def test_a_changed_configuration_changes_the_programs_section(layout: Layout) ->
 
 
 def test_stack_json_holds_every_endpoint(layout: Layout, endpoints: Endpoints) -> None:
-    content = config.stack_json(layout, endpoints, None, {"id": "1", "name": "h"})
+    content = config.stack_json(layout, endpoints, "root", None, {"id": "1", "name": "h"})
     assert json.loads(json.dumps(content)) == {
         "kafka": "127.0.0.1:21001",
         "elasticsearch": "http://127.0.0.1:21003",
@@ -146,6 +147,7 @@ def test_stack_json_holds_every_endpoint(layout: Layout, endpoints: Endpoints) -
             "password": "secret",
             "database": "ezadmin",
             "socket": str(layout.mariadb_socket),
+            "admin": "root",
             "url": "mysql+pymysql://ezadmin:secret@127.0.0.1:21005/ezadmin?charset=utf8mb4",
         },
         "prefix": "ezadmin",

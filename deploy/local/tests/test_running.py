@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,9 @@ from ezadmin_local.stack import tail
 def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**os.environ, processes.MARK: processes.mark(tmp_path, "kafka")}
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environment) as process:
+        deadline = time.monotonic() + 5
+        while not processes.find(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.01)  # a process that has just begun shows no environment yet
         yield process
         process.kill()
 
