@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import platform
 import re
@@ -43,7 +44,7 @@ def prepare(layout: Layout, console: Console) -> None:
     )
     if not (missing or need(layout.venv, venv_wanted) or need(layout.dist, dist_wanted)):
         return
-    with hold(layout.shared / ".install.lock", "installs", lambda who: console.say(f"waiting for {who} ...")):
+    with hold(layout.shared / ".install.lock", "installing", lambda who: console.say(f"waiting for {who} ...")):
         if missing:
             _install_packages(missing, console)
         jobs: dict[str, Callable[[Step], None]] = {}
@@ -62,6 +63,7 @@ def _install_packages(missing: list[str], console: Console) -> None:
         for command in machine.apt_commands(missing):
             _run(command, f"apt-get {command[5]}", step, environment={**os.environ, **machine.APT_ENVIRONMENT})
         console.say(f"{console.seconds:6.1f} s  system packages installed: {', '.join(missing)}")
+    importlib.invalidate_caches()  # ensurepip may be among them
     still = machine.missing_packages(need_maven="maven" in missing, need_venv="python3-venv" in missing)
     if still:
         machine.refuse_missing(still)

@@ -26,12 +26,12 @@ def hold(path: Path, what: str, on_wait: Callable[[str], None] | None = None) ->
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another command"
             if on_wait is None:
                 raise LocalError(
-                    f"{holder} at work in {path.parent}. Wait until it has ended, then try again."
+                    f"{holder} is at work in {path.parent}. Wait until it has ended, then try again."
                 ) from None
-            on_wait(f"{holder} in {path.parent}")
+            on_wait(holder)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} ({what}) is".encode(), 0)
+        os.pwrite(descriptor, f"process {os.getpid()} ({what})".encode(), 0)
         yield
         os.ftruncate(descriptor, 0)
     finally:
