@@ -199,6 +199,7 @@ class Stack:
             f"--auth-root-socket-user={getpass.getuser()}",
             "--skip-test-db",
             "--skip-name-resolve",
+            "--force",  # also where the machine's own name cannot be looked up: it is not used
         ]
         self._once("making MariaDB's data folder", command, "mariadb")
         new.rename(data)
