@@ -144,13 +144,14 @@ def test_the_limits_belong_to_what_is_allowed(seconds: float) -> None:
         "1764000000000",
         "0001-01-01T00:00:00+14:00",  # before the first year
         "9999-12-31T23:59:59-14:00",  # after the last
-        "2026-11-24T08:15:30.123Z\\u0000",
+        "2026-11-24T08:15:30.123Z\\n",
         "২০২৬-11-24T08:15:30.123Z",
     ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     assert refusal(line().replace(WHEN.encode(), text.encode(), 1)) == "bad_time"
-    assert refusal(line().replace(b'event.created":"' + WHEN.encode(), b'event.created":"' + text.encode())) == "bad_time"
+    early = line(timestamp="2026-11-24T07:15:30.123Z")
+    assert refusal(early.replace(WHEN.encode(), text.encode())) == "bad_time"
 
 
 @pytest.mark.parametrize("text", ["2026-11-24 08:15:30.123Z", "2026-11-24_08:15:30.123Z", "2026-W48-2T08:15:30.123Z"])
@@ -232,7 +233,7 @@ def test_a_refused_line_still_says_where_it_counts() -> None:
         with_member(b"'x':1"),
         with_member(b'/* */"x":1'),
         with_member(b'"x":' + b"[" * 100_000 + b"]" * 100_000),
-        line(**{"log.level": None}),
+        line(**{"log.level": 3}),
     ],
 )
 def test_what_is_no_line_is_refused(raw: bytes) -> None:
@@ -338,7 +339,9 @@ _name = st.one_of(
     st.lists(st.one_of(_char.map(str.encode), _raw_char), min_size=1, max_size=6).map(b"".join),
 )
 _value = st.recursive(
-    st.sampled_from([b"1", b'"x"', b"null", b"-0.5e3", b"1e999", b"12345678901234567890123", b'"\\ud83d\\ude00"', b'"\xff"']),
+    st.sampled_from(
+        [b"1", b'"x"', b"null", b"-0.5e3", b"1e999", b"12345678901234567890123", b'"\\ud83d\\ude00"', b'"\xff"']
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3).map(lambda items: b"[" + b",".join(items) + b"]"),
         st.lists(st.tuples(_name, inner), max_size=3).map(
@@ -348,7 +351,9 @@ _value = st.recursive(
     max_leaves=4,
 )
 _members = st.lists(st.tuples(_name, _value), max_size=4)
-_times = st.sampled_from([WHEN, "2026-11-24T08:15:30Z", "2027-01-01T00:00:00.000Z", "2026-11-24 08:15:30.123Z", "x", ""])
+_times = st.sampled_from(
+    [WHEN, "2026-11-24T08:15:30Z", "2027-01-01T00:00:00.000Z", "2026-11-24 08:15:30.123Z", "x", ""]
+)
 
 
 @st.composite

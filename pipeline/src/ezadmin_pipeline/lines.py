@@ -6,6 +6,7 @@ Only a line that has to be changed, or that looks as if it held a name that only
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple, cast
 
@@ -27,9 +28,13 @@ ORIGINAL_TIMESTAMP = "event.original_timestamp"
 # Elasticsearch merges {"host":{"id":…}} into host.id, so an object under these names could speak for another host
 _OWNED_ROOTS = frozenset({"host", "agent", "labels", "event"})
 _OWNED_PREFIXES = ("host.", "agent.", "labels.")
-_OWNED_NAMES = frozenset({"host.id", "host.name", "event.ingested", "event.sample_rate", ORIGINAL_TIMESTAMP})
+# _doc_count makes Elasticsearch count one document as many
+_OWNED_NAMES = frozenset(
+    {"host.id", "host.name", "event.ingested", "event.sample_rate", ORIGINAL_TIMESTAMP, "_doc_count"}
+)
 # a name under an owned prefix, plain or written with escapes; the others are refused by the guarded peek at no cost
 _SUSPECTS = (b'"host.', b'"agent.', b'"labels.', b"\\u")
+_MINUTE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}")
 
 
 class BadLine(Exception):
@@ -76,8 +81,18 @@ class Line(NamedTuple):
 
 
 def suspicious(value: bytes) -> bool:
-    """Whether a batch may hold a name under a prefix that only the pipeline writes; false for nearly all."""
-    return any(suspect in value for suspect in _SUSPECTS)
+    """Whether a batch may hold a name under a prefix that only the pipeline writes; false for nearly all.
+
+    Bytes that are no UTF-8 are suspect, too: Elasticsearch's parser takes overlong ones in names (``c1 a8`` for ``h``),
+    so ``host`` could be written with them, and the peek does not look at what it passes over.
+    """
+    if any(suspect in value for suspect in _SUSPECTS):
+        return True
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 class LineReader:
@@ -94,6 +109,8 @@ class LineReader:
         """
         if len(line) > MAX_LINE:
             raise BadLine("too_large", f"{len(line)} bytes in one line; at most {MAX_LINE}")
+        if not line.startswith(b"{"):
+            raise BadLine("bad_line", "the line does not begin with {")
         name = None
         try:
             try:
@@ -103,9 +120,9 @@ class LineReader:
             except msgspec.ValidationError:
                 peek = _peek(line)
                 name = _owned_name(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, orjson.JSONDecodeError) as error:
+            found = self._place(line, peek, prefix)
+        except (msgspec.DecodeError, UnicodeDecodeError, orjson.JSONDecodeError, RecursionError) as error:
             raise BadLine("bad_line", str(error)) from error
-        found = self._place(line, peek, prefix)
         if name is not None:
             text = f"the line holds {name!r}, which only the pipeline writes"
             raise BadLine("owned_name", text, found.minute, found.level)
@@ -125,6 +142,8 @@ class LineReader:
     def _known(self, minute: str) -> bool:
         if minute in self._minutes:
             return True
+        if not _MINUTE.fullmatch(minute):  # read by the rules for other forms, and written anew in the usual one
+            return False
         try:
             parse_time(minute + ":00.000Z")
         except WireError:

@@ -5,9 +5,11 @@ A number would be read by Grafana's log panel as "now"; text with a fixed width 
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from ezadmin_wire.errors import WireError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def format_time(moment: datetime) -> str:
@@ -17,13 +19,19 @@ def format_time(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise WireError("bad_time", f"a time without a zone: {moment!r}")
-    utc = moment.astimezone(timezone.utc)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    # not strftime: its %Y writes the year 999 with three digits
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def format_epoch_ms(milliseconds: int) -> str:
-    """Write ``milliseconds`` since 1970 as the wire's time text."""
-    return format_time(datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc))
+    """Write ``milliseconds`` since 1970 as the wire's time text.
+
+    Raises WireError (``bad_time``) for a number outside of the years 1 to 9999.
+    """
+    try:
+        return format_time(_EPOCH + timedelta(milliseconds=milliseconds))
+    except OverflowError as error:
+        raise WireError("bad_time", f"not in the years 1 to 9999: {milliseconds} ms since 1970") from error
 
 
 def parse_time(text: str) -> datetime:
@@ -37,7 +45,10 @@ def parse_time(text: str) -> datetime:
         raise WireError("bad_time", f"not an ISO 8601 time: {text!r}") from error
     if moment.tzinfo is None:
         raise WireError("bad_time", f"a time without a zone: {text!r}")
-    return moment.astimezone(timezone.utc)
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise WireError("bad_time", f"not in the years 1 to 9999: {text!r}") from error
 
 
 def now() -> str:

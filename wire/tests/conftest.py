@@ -1,0 +1,8 @@
+"""Property tests run as fast as the machine lets them: a busy one must not fail them by time."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("ezadmin", deadline=None, max_examples=200)
+settings.load_profile("ezadmin")
