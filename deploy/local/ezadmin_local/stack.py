@@ -163,7 +163,11 @@ class Stack:
             config.supervisord_conf(self.layout, programs, getpass.getuser() if self.root else None),
         )
 
-    # -- first start of the services' data ---
+    # -- what must be before a service starts ---
+
+    def clear_elasticsearch(self, programs: machine.Machine) -> None:
+        """Takes away what a first start of Elasticsearch that was cut off leaves and the next one stumbles over."""
+        (self.layout.etc / "elasticsearch" / "elasticsearch.keystore.tmp").unlink(missing_ok=True)
 
     def format_kafka(self, programs: machine.Machine) -> None:
         """Makes Kafka's data folder, once."""

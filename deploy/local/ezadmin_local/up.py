@@ -85,6 +85,7 @@ def _start_services(stack: Stack, endpoints: Endpoints, found: machine.Machine) 
     states = stack.supervisor.states()
     down = [name for name in SERVICES if not states[name].alive]
     prepare: dict[str, Callable[[machine.Machine], None]] = {
+        "elasticsearch": stack.clear_elasticsearch,
         "kafka": stack.format_kafka,
         "mariadb": stack.install_mariadb,
     }
@@ -94,8 +95,7 @@ def _start_services(stack: Stack, endpoints: Endpoints, found: machine.Machine) 
 
     def prepare_one(name: str) -> None:
         try:
-            if name in prepare:
-                prepare[name](found)
+            prepare[name](found)
             ready.put(name)
         except LocalError as error:
             ready.put(error)
