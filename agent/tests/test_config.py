@@ -24,6 +24,7 @@ def test_all_keys(tmp_path: Path) -> None:
             state_dir = "/srv/agent"
             interval = 5
             kafka.bootstrap = "k1:9092, [::1]:9093"
+            kafka.proxy = "http://proxy:3128"
             spool.cap_bytes = 10485760
             [[logs]]
             path = "/var/log/syslog"
@@ -40,6 +41,7 @@ def test_all_keys(tmp_path: Path) -> None:
         names=config.names,
         interval=5,
         bootstrap="k1:9092, [::1]:9093",
+        proxy="http://proxy:3128",
         cap_bytes=10485760,
         logs=(
             LogConfig(Path("/var/log/syslog"), "system.syslog", True, False),
@@ -69,7 +71,8 @@ def test_an_empty_file_gives_the_defaults_and_the_environment_names_it(
         ("[[logs]]\npath = 'relative'", "line 2: logs.path: write the absolute path"),
         ("[[logs]]\npath = '/x'\nfrom = 'middle'", 'line 3: logs.from: write "end" or "start"'),
         ("[[logs]]\npath = '/x'\ndataset = 'Ü'", "line 3: logs.dataset: use lower-case"),
-        ("[kafka]\npath = 'x'\n", "line 2: kafka.path: unknown key; there are bootstrap"),
+        ("[kafka]\npath = 'x'\n", "line 2: kafka.path: unknown key; there are bootstrap, proxy"),
+        ("[kafka]\nproxy = 'proxy:3128'\n", 'line 2: kafka.proxy: write "http://host:port"'),
         ("interval = = 5", "not TOML"),
     ],
 )

@@ -51,12 +51,15 @@ class Producer:
         self.taken: list[Batch] = []
         self.waiting: list[tuple[Future, Batch]] = []
         self.closed = False
+        self.fatal: BaseException | None = None
 
     def send(self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]]) -> Future:
         found = batch.decode(topic, key, headers, value, lambda host, kid: VerifyKey(KEY.public))
         self.sent.append(found)
         future = Future()
-        verdict = self.judge(found)
+        verdict = self.fatal or self.judge(found)
+        if isinstance(verdict, MessageSizeTooLargeError):
+            self.fatal = verdict  # as kafka-python's idempotent producer: from now on all fail so
         if verdict == "wait":
             self.waiting.append((future, found))
         else:

@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -43,7 +42,7 @@ class AlreadyRunning(Exception):
 class Agent:
     """An agent as configured. Raises ConfigError, AlreadyRunning, IdentityError, WireError, SpoolError when made."""
 
-    def __init__(self, config: Config, *, options: Optional[Mapping[str, Any]] = None) -> None:
+    def __init__(self, config: Config) -> None:
         if config.bootstrap is None:
             raise ConfigError('no broker is configured; write bootstrap = "host:port" under [kafka]')
         self._config = config
@@ -63,7 +62,11 @@ class Agent:
             cap_bytes=config.cap_bytes,
         )
         self._sender = Sender(
-            self._spools, host_id=identity.host_id, key=identity.key, bootstrap=config.bootstrap, options=options
+            self._spools,
+            host_id=identity.host_id,
+            key=identity.key,
+            bootstrap=config.bootstrap,
+            options={"proxy_url": config.proxy} if config.proxy else None,
         )
         self._own = OwnSource()
         self._readers = [

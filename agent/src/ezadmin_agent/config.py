@@ -3,7 +3,8 @@
 ``state_dir``       where identity and spool live (default ``/var/lib/ezadmin-agent``)
 ``prefix``          prefix of the topics (``ezadmin``)
 ``interval``        seconds between two ticks, 1 to 60 (10)
-``[kafka]``         ``bootstrap``: brokers as ``host:port``, several with commas. Required for ``run``
+``[kafka]``         ``bootstrap``: brokers as ``host:port``, several with commas. Required for ``run``. ``proxy``: reach them
+                    through a proxy, ``http://host:port`` (CONNECT) or ``socks5://host:port``
 ``[spool]``         ``cap_bytes``: bytes on disk at most (default 256 MiB or 10 % of the free disk, whichever is less)
 ``[[logs]]``        one table per log file: ``path``; ``dataset`` (``system.syslog`` for the system log, else ``log.file``);
                     ``format``: ``syslog`` or ``plain`` (by the dataset); ``from``: ``end`` or ``start``, where a file that
@@ -57,6 +58,7 @@ class Config:
     names: Names = field(default_factory=Names)
     interval: int = 10
     bootstrap: Optional[str] = None
+    proxy: Optional[str] = None
     cap_bytes: Optional[int] = None
     logs: Optional[tuple[LogConfig, ...]] = None
 
@@ -88,7 +90,7 @@ class _Reader:
     def config(self, table: Mapping[str, Any]) -> Config:
         self._known(table, "", ("state_dir", "prefix", "interval", "kafka", "spool", "logs"))
         kafka = self._get(table, "kafka", dict, {}, "a table [kafka]")
-        self._known(kafka, "kafka", ("bootstrap",))
+        self._known(kafka, "kafka", ("bootstrap", "proxy"))
         spool = self._get(table, "spool", dict, {}, "a table [spool]")
         self._known(spool, "spool", ("cap_bytes",))
         interval = self._get(table, "interval", int, 10, "whole seconds, such as 10")
@@ -102,6 +104,9 @@ class _Reader:
             for broker in bootstrap.split(","):
                 if not re.fullmatch(r"\s*(\[[0-9a-fA-F:]+\]|[^\s:,]+):[0-9]{1,5}\s*", broker):
                     raise self._error("bootstrap", "kafka", f'{broker!r} is no broker; write "host:port"')
+        proxy = self._get(kafka, "proxy", str, None, 'text, such as "http://proxy:3128"', "kafka")
+        if proxy is not None and not re.fullmatch(r"(http|socks5)://[^\s/]+:[0-9]{1,5}/?", proxy):
+            raise self._error("proxy", "kafka", 'write "http://host:port" or "socks5://host:port"')
         try:
             names = Names(self._get(table, "prefix", str, "ezadmin", 'text, such as "ezadmin"'))
         except WireError as error:
@@ -112,6 +117,7 @@ class _Reader:
             names=names,
             interval=interval,
             bootstrap=bootstrap,
+            proxy=proxy,
             cap_bytes=cap_bytes,
             logs=None if logs is None else tuple(self._log(entry) for entry in logs),
         )

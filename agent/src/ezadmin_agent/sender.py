@@ -8,7 +8,9 @@ that Kafka refuses for its size is dropped, counted and logged.
 
 kafka-python 3.0.12, found by trying and reading: its constructor raises when no broker answers, so the producer is made
 here, in the sender's thread, and made anew when it fails again and again; ``close(timeout)`` raises from its ``flush``
-before it stops the I/O thread while records are under way (see :func:`_close`).
+before it stops the I/O thread while records are under way (see :func:`_close`). And one record that the broker refuses
+for its size puts the idempotent producer into a fatal state in which *every* record fails with that same error. So a
+batch is judged too large only if it was refused alone, by a producer that had sent nothing refused before.
 """
 
 from __future__ import annotations
@@ -58,12 +60,14 @@ PRODUCER: Mapping[str, Any] = {
 class _Piece:
     """A batch under way: a frame, or a part of one too large. ``frame`` is set on the last piece of a frame."""
 
+    epoch: str
     seq: int
     n: int
     size: int
     frame: Optional[Frame]
     future: Any
     at: float
+    alone: bool
     dropped: bool = False
 
 
@@ -74,8 +78,9 @@ class _Stream:
     cursor: Position
     backoff: Backoff
     in_flight: deque[_Piece] = field(default_factory=deque)
+    queue: deque[tuple[Frame, list[bytes], int, bool]] = field(default_factory=deque)  # of the frame before the cursor
     failed: Optional[BaseException] = None
-    too_large: Optional[_Piece] = None
+    refused: set[tuple[str, int]] = field(default_factory=set)  # (epoch, seq) of lines that are too large
     ready_at: float = 0.0
     limit: int = batch.MAX_LINE * 2
     lines_sent: int = 0
@@ -119,6 +124,7 @@ class Sender:
         self._failures = 0  # in a row, of all streams
         self._renew = False
         self._bytes = 0
+        self._careful = 0  # so many batches are sent one at a time, to find the one that is too large
         self._told: dict[str, tuple[str, float]] = {}
         self._streams = [
             _Stream(spool.stream, spools.specs[spool.stream].topic, spool.acked, Backoff(0.1, 10.0)) for spool in spools
@@ -255,8 +261,10 @@ class Sender:
                 self._succeed(stream, piece)
             stream.in_flight.popleft()
             self._bytes -= piece.size
+            self._careful = max(0, self._careful - 1)
             if piece.frame is not None:
                 spool.ack(piece.frame)
+                stream.refused = {line for line in stream.refused if line >= (piece.epoch, piece.frame.end.seq)}
             moved = True
         if stream.failed is not None and all(piece.dropped or piece.future.is_done for piece in stream.in_flight):
             self._begin_again(stream)
@@ -266,6 +274,7 @@ class Sender:
     def _begin_again(self, stream: _Stream) -> None:
         self._bytes -= sum(piece.size for piece in stream.in_flight)
         stream.in_flight.clear()
+        stream.queue.clear()
         stream.failed = None
         stream.cursor = self._spools[stream.name].acked
 
@@ -293,7 +302,10 @@ class Sender:
     def _fail(self, stream: _Stream, piece: _Piece, error: BaseException) -> None:
         stream.failed = error
         if isinstance(error, TOO_LARGE):
-            self._refused(stream, piece)
+            if piece.alone or piece.future is None:
+                self._refuse(stream, piece)
+            self._careful = 1 + sum(len(other.in_flight) for other in self._streams)
+            self._renew = self._renew or piece.future is not None
             return
         self._failures += 1
         if self._failures >= RENEW_AFTER:
@@ -301,30 +313,34 @@ class Sender:
         stream.ready_at = time.monotonic() + stream.backoff.next()
         self._tell(stream.name, f"stream {stream.name}: Kafka did not take a batch: {_text(error)}; it is sent again")
 
-    def _refused(self, stream: _Stream, piece: _Piece) -> None:
+    def _refuse(self, stream: _Stream, piece: _Piece) -> None:
         """Kafka refuses the size: cut smaller from now on; a single line cannot be cut and goes."""
         if piece.n > 1:
             stream.limit = max(1, piece.size // 2)
             log.warning("stream %s: Kafka refuses a batch of %d bytes; they are cut smaller", stream.name, piece.size)
             return
-        stream.too_large = piece
+        stream.refused.add((piece.epoch, piece.seq))
+        stream.lines_refused += 1
+        log.error(
+            "stream %s: line %d of %d bytes is dropped: Kafka refuses it for its size (max.message.bytes of %s)",
+            *(stream.name, piece.seq, piece.size, stream.topic),
+        )
 
     def _fill(self, stream: _Stream) -> bool:
         """Send frames behind the cursor while the budget lasts."""
         if stream.failed is not None or time.monotonic() < stream.ready_at:
             return False
-        spool = self._spools[stream.name]
         moved = False
-        while self._bytes < self._budget and stream.failed is None:
-            frame = spool.next_frame(stream.cursor)
-            if frame is None:
+        while self._bytes < self._budget and stream.failed is None and not self._renew:
+            if self._careful and any(other.in_flight for other in self._streams):
                 break
-            for lines, seq, last in _cut(frame, stream.limit):
-                self._send(stream, frame, lines, seq, last)
-                if stream.failed is not None:
+            if not stream.queue:
+                frame = self._spools[stream.name].next_frame(stream.cursor)
+                if frame is None:
                     break
-            else:
+                stream.queue.extend((frame, lines, seq, last) for lines, seq, last in _cut(frame, stream.limit))
                 stream.cursor = frame.end
+            self._send(stream, *stream.queue.popleft())
             moved = True
         return moved
 
@@ -343,17 +359,18 @@ class Sender:
             sent=self._clock(),
             count=frame.dataset != ANY_DATASET and stream.topic.endswith(".logs"),
         )
-        piece = _Piece(seq, len(lines), len(value), frame if last else None, None, time.monotonic())
-        refused = stream.too_large
-        if refused is not None and piece.n == 1 and piece.seq == refused.seq:
-            stream.too_large = None
-            stream.lines_refused += 1
-            piece.dropped = True
-            log.error(
-                "stream %s: line %d of %d bytes is dropped: Kafka refuses it for its size (max.message.bytes of %s)",
-                *(stream.name, seq, len(value), stream.topic),
-            )
-        else:
+        piece = _Piece(
+            epoch=frame.epoch,
+            seq=seq,
+            n=len(lines),
+            size=len(value),
+            frame=frame if last else None,
+            future=None,
+            at=time.monotonic(),
+            alone=self._careful > 0,
+            dropped=len(lines) == 1 and (frame.epoch, seq) in stream.refused,
+        )
+        if not piece.dropped:
             try:
                 piece.future = self._producer.send(
                     stream.topic, value=value, key=self._host_id.encode(), headers=headers
