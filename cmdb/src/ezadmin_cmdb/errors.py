@@ -1,0 +1,32 @@
+"""Errors of the domain: what a user may read, whatever he came by (page, API, command)."""
+
+from __future__ import annotations
+
+
+class DomainError(Exception):
+    """Something that was asked for cannot be done; the text says what and why, for the user."""
+
+    status = 400
+    """The HTTP status that fits."""
+
+
+class Invalid(DomainError):
+    """A value that cannot be used; ``field`` names it."""
+
+    status = 422
+
+    def __init__(self, text: str, field: str | None = None) -> None:
+        super().__init__(text)
+        self.field = field
+
+
+class NotFound(DomainError):
+    """It is not there, or not visible to the actor."""
+
+    status = 404
+
+
+class Conflict(DomainError):
+    """It contradicts what is there."""
+
+    status = 409

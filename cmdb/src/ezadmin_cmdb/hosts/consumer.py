@@ -1,0 +1,143 @@
+"""The part of the worker that stores what agents report in ``<prefix>.state``.
+
+Offsets are committed after the database: what was not stored is read again, and what is read again changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from flask import Flask
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata, TopicPartition
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from ezadmin_cmdb.database import db, unit_of_work
+from ezadmin_cmdb.deadletters import DeadLetters
+from ezadmin_cmdb.hosts import reports, services
+from ezadmin_cmdb.settings import Settings
+from ezadmin_cmdb.threads import Part
+from ezadmin_wire import WireError, batch, state
+
+_log = logging.getLogger(__name__)
+RETRY_SECONDS = 1.0
+RETRY_SECONDS_MAX = 15.0
+BATCH_MESSAGES = 100
+
+Records = dict[TopicPartition, list[Any]]
+
+
+class StateConsumer(Part):
+    """Stores reports until ``stopping`` is set."""
+
+    def __init__(self, app: Flask, settings: Settings, stopping: threading.Event) -> None:
+        super().__init__("state-consumer", stopping)
+        self._app = app
+        self._settings = settings
+        self._letters = DeadLetters(settings.kafka, settings.names.dlq)
+        self._consumer: Any = None
+
+    def work(self) -> None:
+        """Read and store, and try again what fails."""
+        waiting = False
+        try:
+            while not self.stopping.is_set():
+                try:
+                    if self._consumer is None:
+                        self._consumer = self._connect()
+                    records = self._consumer.poll(timeout_ms=500, max_records=BATCH_MESSAGES)
+                    if records:
+                        self._store(records)
+                    waiting = False
+                except KafkaError as error:
+                    if not waiting:
+                        _log.warning("reports are not read, tried again each %g s: %s", RETRY_SECONDS, error)
+                    waiting = True
+                    self._disconnect()
+                    self.stopping.wait(RETRY_SECONDS)
+        finally:
+            self._disconnect()
+
+    def _connect(self) -> Any:
+        return KafkaConsumer(
+            self._settings.names.state,
+            bootstrap_servers=self._settings.kafka,
+            group_id=self._settings.names.consumer_group("cmdb-worker"),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=10_000,  # one that was killed holds its partitions up no longer than this
+            heartbeat_interval_ms=3_000,
+            max_partition_fetch_bytes=2 << 20,
+            fetch_max_bytes=8 << 20,
+            bootstrap_timeout_ms=3_000,
+            metadata_max_age_ms=30_000,
+        )
+
+    def _disconnect(self) -> None:
+        self._letters.close()
+        if self._consumer is not None:
+            self._consumer.close(autocommit=False, timeout_ms=2_000)
+            self._consumer = None
+
+    def _store(self, records: Records) -> None:
+        """Store messages, however often the database refuses; then their dead letters; then their offsets."""
+        pause = RETRY_SECONDS
+        while not self.stopping.is_set():
+            try:
+                with self._app.app_context(), unit_of_work():
+                    letters = [letter for messages in records.values() for letter in _store_messages(messages)]
+                break
+            except (DBAPIError, PoolTimeout) as error:
+                _log.warning("reports wait for the database, tried again in %g s: %s", pause, error)
+                if not self._hold(records, pause):
+                    return
+                pause = min(2 * pause, RETRY_SECONDS_MAX)
+        else:
+            return
+        if self._consumer.paused():
+            self._consumer.resume(*self._consumer.paused())
+            _log.info("the database is back, reports are stored")
+        self._letters.write(letters)
+        self._consumer.commit({
+            place: OffsetAndMetadata(messages[-1].offset + 1, "", -1) for place, messages in records.items()
+        })  # fmt: skip
+
+    def _hold(self, records: Records, seconds: float) -> bool:
+        """Wait, and stay a member of the group; False if the partitions went to another worker meanwhile."""
+        self._consumer.pause(*self._consumer.assignment())
+        for _ in range(max(1, int(seconds / 0.5))):
+            if self.stopping.wait(0.4):
+                return False
+            late = self._consumer.poll(timeout_ms=100, max_records=1)
+            if late:  # of partitions that came in just now and are not paused yet: read again later
+                for place, messages in late.items():
+                    self._consumer.seek(place, messages[0].offset)
+                self._consumer.pause(*late)
+        mine = self._consumer.assignment()
+        if not records.keys() <= mine:
+            _log.info("partitions went to another worker; it stores what was waiting")
+            for place in records.keys() & mine:
+                self._consumer.seek(place, records[place][0].offset)
+            self._consumer.resume(*self._consumer.paused())
+            return False
+        return True
+
+
+def _store_messages(messages: list[Any]) -> list[tuple[Any, WireError]]:
+    """Store all documents of the messages; returns those messages that cannot be, each with the reason."""
+    letters = []
+    for message in messages:
+        try:
+            with db.session.begin_nested():  # a message is stored whole or not at all
+                decoded = batch.decode(message.topic, message.key, message.headers, message.value, services.verify_key)
+                for line in decoded.lines():
+                    reports.store(decoded.host, state.decode(line))
+        except WireError as error:
+            letters.append((message, error))
+        except (DataError, IntegrityError) as error:
+            letters.append((message, WireError("database_refused", f"the database refuses it: {error.orig}")))
+    return letters

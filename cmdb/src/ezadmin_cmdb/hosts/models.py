@@ -1,0 +1,146 @@
+"""Tables of hosts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Integer, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
+
+HOST_ID = exact(36)
+
+
+def _host_reference(primary_key: bool = False) -> Mapped[str]:
+    return mapped_column(HOST_ID, ForeignKey("hosts.id", ondelete="CASCADE"), primary_key=primary_key)
+
+
+class Host(Base):
+    """A host. ``name`` and ``state`` are a person's; the rest is observed, as its agent reports it; sizes in bytes.
+
+    ``inventory_collected`` and ``agent_collected``: when the agent looked, of the newest document taken.
+    """
+
+    __tablename__ = "hosts"
+    __table_args__ = (TABLE,)
+
+    id: Mapped[str] = mapped_column(HOST_ID, primary_key=True)
+    name: Mapped[str] = mapped_column(String(253), index=True)
+    state: Mapped[str] = mapped_column(exact(16), default="active")
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    updated: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
+
+    hostname: Mapped[str | None] = mapped_column(String(253), index=True)
+    fqdn: Mapped[str | None] = mapped_column(String(253))
+    os_name: Mapped[str | None] = mapped_column(String(128))
+    os_version: Mapped[str | None] = mapped_column(String(128))
+    os_family: Mapped[str | None] = mapped_column(String(64))
+    kernel: Mapped[str | None] = mapped_column(String(128))
+    architecture: Mapped[str | None] = mapped_column(String(32))
+    vendor: Mapped[str | None] = mapped_column(String(128))
+    model: Mapped[str | None] = mapped_column(String(128))
+    serial: Mapped[str | None] = mapped_column(String(128), index=True)
+    bios_version: Mapped[str | None] = mapped_column(String(128))
+    virtualization: Mapped[str | None] = mapped_column(String(32))
+    cpu_model: Mapped[str | None] = mapped_column(String(128))
+    cpu_sockets: Mapped[int | None] = mapped_column(Integer)
+    cpu_physical: Mapped[int | None] = mapped_column(Integer)
+    cpu_logical: Mapped[int | None] = mapped_column(Integer)
+    memory: Mapped[int | None] = mapped_column(BigInteger)
+    swap: Mapped[int | None] = mapped_column(BigInteger)
+    disk_total: Mapped[int | None] = mapped_column(BigInteger)
+    boot_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    timezone: Mapped[str | None] = mapped_column(String(64))
+    fingerprint: Mapped[str | None] = mapped_column(exact(128))
+    agent_version: Mapped[str | None] = mapped_column(String(64))
+    inventory_collected: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    agent_collected: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    agent_started: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    agent_spool_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    agent_spool_lines: Mapped[int | None] = mapped_column(BigInteger)
+    agent_lines_sent: Mapped[int | None] = mapped_column(BigInteger)
+    agent_lines_dropped: Mapped[int | None] = mapped_column(BigInteger)
+    agent_rss_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    agent_cpu_pct: Mapped[float | None] = mapped_column(Float)
+
+    labels: Mapped[list[HostLabel]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, order_by="HostLabel.name"
+    )
+    keys: Mapped[list[HostKey]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, order_by="HostKey.created, HostKey.kid"
+    )
+    nics: Mapped[list[Nic]] = relationship(cascade="all, delete-orphan", passive_deletes=True, order_by="Nic.name")
+    disks: Mapped[list[Disk]] = relationship(cascade="all, delete-orphan", passive_deletes=True, order_by="Disk.name")
+
+
+class HostLabel(Base):
+    """A label: put on the host's documents as ``labels.<name>``."""
+
+    __tablename__ = "host_labels"
+    __table_args__ = (TABLE,)
+
+    host_id: Mapped[str] = _host_reference(primary_key=True)
+    name: Mapped[str] = mapped_column(exact(64), primary_key=True)
+    value: Mapped[str] = mapped_column(String(255))
+
+
+class HostKey(Base):
+    """A public key (64 hex digits) that a host signs with; one key is one host's alone."""
+
+    __tablename__ = "host_keys"
+    __table_args__ = (UniqueConstraint("public"), TABLE)
+
+    host_id: Mapped[str] = _host_reference(primary_key=True)
+    kid: Mapped[str] = mapped_column(exact(16), primary_key=True)
+    public: Mapped[str] = mapped_column(exact(64))
+    revoked: Mapped[bool] = mapped_column(Boolean, default=False)
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class Nic(Base):
+    """A network interface."""
+
+    __tablename__ = "host_nics"
+    __table_args__ = (UniqueConstraint("host_id", "name"), TABLE)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    host_id: Mapped[str] = _host_reference()
+    name: Mapped[str] = mapped_column(exact(64))
+    mac: Mapped[str | None] = mapped_column(exact(64), index=True)
+    mtu: Mapped[int | None] = mapped_column(BigInteger)
+    speed_mbps: Mapped[int | None] = mapped_column(BigInteger)
+    up: Mapped[bool | None] = mapped_column(Boolean)
+
+    addresses: Mapped[list[Address]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, order_by="Address.version, Address.address"
+    )
+
+
+class Address(Base):
+    """An address of a network interface; ``version`` 4 or 6, ``prefix`` in bits."""
+
+    __tablename__ = "host_addresses"
+    __table_args__ = (UniqueConstraint("nic_id", "address"), TABLE)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    nic_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("host_nics.id", ondelete="CASCADE"))
+    address: Mapped[str] = mapped_column(exact(45), index=True)
+    version: Mapped[int] = mapped_column(Integer)
+    prefix: Mapped[int | None] = mapped_column(Integer)
+
+
+class Disk(Base):
+    """A block device; ``size`` in bytes."""
+
+    __tablename__ = "host_disks"
+    __table_args__ = (UniqueConstraint("host_id", "name"), TABLE)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    host_id: Mapped[str] = _host_reference()
+    name: Mapped[str] = mapped_column(exact(64))
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    model: Mapped[str | None] = mapped_column(String(128))
+    serial: Mapped[str | None] = mapped_column(String(128))
+    rotational: Mapped[bool | None] = mapped_column(Boolean)

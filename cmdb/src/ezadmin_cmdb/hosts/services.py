@@ -1,0 +1,219 @@
+"""What can be done with hosts. Every change of one writes its change record and the next revision of ``host/<id>``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Select, false, select
+from sqlalchemy.orm import selectinload
+
+from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.changes import services as changes
+from ezadmin_cmdb.database import db
+from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
+from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel
+from ezadmin_cmdb.outbox import services as outbox
+from ezadmin_wire import WireError
+from ezadmin_wire.config import HOST_STATES, HostRecord, host_key
+from ezadmin_wire.config import HostKey as WireHostKey
+from ezadmin_wire.ids import is_host_id
+from ezadmin_wire.signing import VerifyKey
+from ezadmin_wire.times import format_time
+
+_LABEL_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_NOT_A_CHANGE = ("created", "updated", "inventory_collected")
+"""Columns that say when, not what; ``agent_…`` too, but for the version."""
+
+
+def visible(actor: Actor) -> Select[Host]:
+    """The query of all hosts that ``actor`` may know of: everything about hosts starts here."""
+    query = select(Host)
+    return query if actor.all_hosts else query.where(false())
+
+
+def find(actor: Actor, reference: str) -> Host:
+    """The host with this id, or the only one with this name, with its parts. Raises NotFound, Conflict."""
+    loaded = (selectinload(Host.labels), selectinload(Host.keys), selectinload(Host.nics), selectinload(Host.disks))
+    query = visible(actor).options(*loaded)
+    host = db.session.scalar(query.where(Host.id == reference))
+    if host is not None:
+        return host
+    named = db.session.scalars(query.where(Host.name == reference).limit(2)).all()
+    if len(named) > 1:
+        raise Conflict(f"more than one host is named {reference}: give its id")
+    if not named:
+        raise NotFound(f"no host {reference}")
+    return named[0]
+
+
+def add(
+    actor: Actor, host_id: str, name: str, public_key: str, labels: Mapping[str, str], add_key: bool = False
+) -> Host:
+    """Make a host, or confirm one that is there: the same id and key again changes nothing but the labels given.
+
+    Raises Invalid; Conflict for another key under the same id (unless ``add_key``), a revoked key, or another host's.
+    """
+    if not is_host_id(host_id):
+        raise Invalid(
+            f"host id {host_id!r}: expected a UUID in lower case, as `ezadmin-agent identity` prints it", "id"
+        )
+    name = _name(name)
+    key = _key(public_key)
+    host = db.session.get(Host, host_id, with_for_update=True, populate_existing=True)
+    if host is None:
+        return _create(actor, host_id, name, key, labels)
+    known = next((one for one in host.keys if one.kid == key.kid), None)
+    if known is not None and known.revoked:
+        raise Conflict(f"key {key.kid} of host {host.name} was revoked; the host needs a new one")
+    if known is None and not add_key:
+        raise Conflict(
+            f"host {host_id} ({host.name}) is there already, with another key "
+            f"({', '.join(one.kid for one in host.keys) or 'none'}). "
+            "If it is really this machine that got a new key, add it with --add-key"
+        )
+    with changing(actor, host):
+        if known is None:
+            _attach(host, key)
+        _set_labels(host, labels)
+    return host
+
+
+def _create(actor: Actor, host_id: str, name: str, key: VerifyKey, labels: Mapping[str, str]) -> Host:
+    host = Host(id=host_id, name=name, state="active")
+    with changing(actor, host, new=True):
+        db.session.add(host)
+        _attach(host, key)
+        _set_labels(host, labels)
+    return host
+
+
+def _attach(host: Host, key: VerifyKey) -> None:
+    public = key.public.hex()
+    owner = db.session.scalar(select(HostKey).where(HostKey.public == public))
+    if owner is not None:
+        raise Conflict(f"key {key.kid} is that of host {owner.host_id}: a key belongs to one host (a cloned disk?)")
+    host.keys.append(HostKey(kid=key.kid, public=public, revoked=False))
+
+
+def set_labels(actor: Actor, host: Host, labels: Mapping[str, str | None]) -> None:
+    """Set labels; None takes one away. Raises Invalid."""
+    with changing(actor, host):
+        _set_labels(host, labels)
+
+
+def _set_labels(host: Host, labels: Mapping[str, str | None]) -> None:
+    for name, value in labels.items():
+        if not _LABEL_NAME.fullmatch(name):
+            raise Invalid(f"label {name!r}: use lower-case letters, digits, '_', '.' and '-', a letter first", "labels")
+        if value is not None and not 1 <= len(value) <= 255:
+            raise Invalid(f"label {name}: the value is 1 to 255 characters long", "labels")
+        found = next((label for label in host.labels if label.name == name), None)
+        if value is None:
+            if found is not None:
+                host.labels.remove(found)
+        elif found is None:
+            host.labels.append(HostLabel(name=name, value=value))
+        else:
+            found.value = value
+
+
+def set_state(actor: Actor, host: Host, state: str) -> None:
+    """Set the state (:data:`ezadmin_wire.config.HOST_STATES`). Raises Invalid."""
+    if state not in HOST_STATES:
+        raise Invalid(f"state {state!r}: one of {', '.join(HOST_STATES)}", "state")
+    with changing(actor, host):
+        host.state = state
+
+
+def rename(actor: Actor, host: Host, name: str) -> None:
+    """Give a host another name. Raises Invalid."""
+    with changing(actor, host):
+        host.name = _name(name)
+
+
+def revoke_key(actor: Actor, host: Host, kid: str) -> None:
+    """Revoke a key: nothing signed with it is believed any more. Raises NotFound."""
+    key = next((one for one in host.keys if one.kid == kid), None)
+    if key is None:
+        known = ", ".join(one.kid for one in host.keys) or "none"
+        raise NotFound(f"host {host.name} has no key {kid} (it has: {known})")
+    with changing(actor, host):
+        key.revoked = True
+
+
+def verify_key(host_id: str, kid: str) -> VerifyKey | None:
+    """The key to check a batch with, None if the host has no such key or it was revoked.
+
+    Raises WireError (``host_not_active``) for a host that is not listened to.
+    """
+    row = db.session.execute(
+        select(HostKey.public, HostKey.revoked, Host.state).join(Host).where(Host.id == host_id, HostKey.kid == kid)
+    ).first()
+    if row is None or row.revoked:
+        return None
+    if row.state != "active":
+        raise WireError("host_not_active", f"host {host_id} is {row.state}")
+    return VerifyKey.from_hex(row.public)
+
+
+@contextmanager
+def changing(actor: Actor, host: Host, new: bool = False) -> Iterator[None]:
+    """What happens to ``host`` inside becomes one change record, and a revision of its config record if that changed."""
+    before = None if new else snapshot(host)
+    yield
+    db.session.flush()
+    if changes.record(actor, "host", host.id, host.name, before, snapshot(host)):
+        outbox.put(host_key(host.id), _wire_record(host))
+
+
+def _wire_record(host: Host) -> HostRecord:
+    return HostRecord(
+        name=host.name,
+        state=host.state,
+        labels={label.name: label.value for label in host.labels},
+        keys=[WireHostKey(key.kid, key.public, key.revoked) for key in host.keys],
+    )
+
+
+def snapshot(host: Host) -> dict[str, Any]:
+    """All that is recorded of a host when it changes, as JSON values."""
+    fields: dict[str, Any] = {}
+    for column in Host.__table__.columns.keys():  # noqa: SIM118 - a ColumnCollection iterates over columns
+        volatile = column.startswith("agent_") and column != "agent_version"
+        if column not in _NOT_A_CHANGE and not volatile:
+            value = getattr(host, column)
+            fields[column] = format_time(value) if column == "boot_time" and value else value
+    fields["labels"] = {label.name: label.value for label in host.labels}
+    fields["keys"] = {key.kid: "revoked" if key.revoked else "valid" for key in host.keys}
+    for nic in host.nics:
+        addresses = [f"{one.address}/{one.prefix}" if one.prefix is not None else one.address for one in nic.addresses]
+        fields[f"nic {nic.name}"] = {
+            "mac": nic.mac, "mtu": nic.mtu, "speed_mbps": nic.speed_mbps, "up": nic.up, "addresses": addresses,
+        }  # fmt: skip
+    for disk in host.disks:
+        fields[f"disk {disk.name}"] = {
+            "size": disk.size, "model": disk.model, "serial": disk.serial, "rotational": disk.rotational,
+        }  # fmt: skip
+    return fields
+
+
+def _name(text: str) -> str:
+    name = text.strip()
+    if not 1 <= len(name) <= 253 or not name.isprintable():
+        raise Invalid("the name is 1 to 253 printable characters long", "name")
+    return name
+
+
+def _key(public_key: str) -> VerifyKey:
+    try:
+        return VerifyKey.from_hex(public_key)
+    except WireError as error:
+        raise Invalid(f"public key: {error}", "public_key") from error
+
+
+def list_hosts(actor: Actor) -> Sequence[Host]:
+    """All visible hosts by name."""
+    return db.session.scalars(visible(actor).order_by(Host.name, Host.id)).all()

@@ -1,0 +1,68 @@
+"""Putting config records into the outbox, and keeping book of what is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+
+from ezadmin_cmdb.database import db
+from ezadmin_cmdb.outbox.models import ConfigRecord
+from ezadmin_wire.config import RULES_KEY, Record, RulesRecord
+from ezadmin_wire.fields import dump
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record as it should stand in the topic; ``body`` None: it should not stand there."""
+
+    key: str
+    revision: int
+    body: str | None
+    published_revision: int
+
+
+def put(key: str, record: Record | None) -> None:
+    """Write the next revision of a record, None to delete it; nothing if it is the same as before.
+
+    Published by the worker after the transaction is committed.
+    """
+    body = None if record is None else dump(record).decode()
+    row = db.session.get(ConfigRecord, key, with_for_update=True, populate_existing=True)
+    if row is None:
+        db.session.add(ConfigRecord(key=key, revision=1, body=body))
+    elif row.body != body:
+        row.body = body
+        row.revision += 1
+    db.session.flush()
+
+
+def ensure_rules() -> None:
+    """Make the record ``rules`` (an empty list) if there is none, so that readers meet one."""
+    if db.session.get(ConfigRecord, RULES_KEY) is None:
+        put(RULES_KEY, RulesRecord())
+
+
+def entries(unpublished_only: bool) -> list[Entry]:
+    """All records, or those with a revision that Kafka has not acknowledged."""
+    query = select(ConfigRecord).order_by(ConfigRecord.key)
+    if unpublished_only:
+        query = query.where(ConfigRecord.published_revision < ConfigRecord.revision)
+    rows = db.session.scalars(query)
+    return [Entry(row.key, row.revision, row.body, row.published_revision) for row in rows]
+
+
+def mark_published(key: str, revision: int) -> None:
+    """Note that Kafka acknowledged a revision."""
+    db.session.execute(
+        update(ConfigRecord)
+        .where(ConfigRecord.key == key, ConfigRecord.published_revision < revision)
+        .values(published_revision=revision, updated=ConfigRecord.updated)
+    )
+
+
+def renew(key: str, above: int) -> None:
+    """Give a record a revision beyond ``above`` and its own, so that it is published and believed again."""
+    row = db.session.get(ConfigRecord, key, with_for_update=True, populate_existing=True)
+    if row is not None:
+        row.revision = max(row.revision, above) + 1

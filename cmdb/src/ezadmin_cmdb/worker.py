@@ -1,0 +1,42 @@
+"""``ezadmin-cmdb worker``: publishes configuration, stores what agents report."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from ezadmin_cmdb.app import create_app
+from ezadmin_cmdb.hosts.consumer import StateConsumer
+from ezadmin_cmdb.outbox.publisher import Publisher
+from ezadmin_cmdb.settings import Settings
+from ezadmin_cmdb.threads import Part
+
+_log = logging.getLogger(__name__)
+STOP_SECONDS = 9.0
+
+
+def run(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT; returns the exit status, 1 if a part failed in a way that it cannot mend itself."""
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    app = create_app(settings)
+    parts: list[Part] = [
+        Publisher(app, settings, settings.signing_key(), stopping),
+        StateConsumer(app, settings, stopping),
+    ]
+    for part in parts:
+        part.start()
+    _log.info("started", extra={"fields": {"prefix": settings.names.prefix}})
+    while not stopping.wait(1):
+        pass
+    for part in parts:
+        part.join(STOP_SECONDS / len(parts))
+    _log.info("ended")
+    return 1 if any(part.failed for part in parts) else 0
