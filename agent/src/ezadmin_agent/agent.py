@@ -14,6 +14,7 @@ from typing import Any, Optional
 from ezadmin_agent import __version__
 from ezadmin_agent.config import SYSLOG, SYSTEM_LOGS, Config, ConfigError
 from ezadmin_agent.identity import load_or_make
+from ezadmin_agent.log import Repeated
 from ezadmin_agent.logs import journal
 from ezadmin_agent.logs.file import FileSource
 from ezadmin_agent.logs.own import OwnSource
@@ -77,6 +78,7 @@ class Agent:
         self._ticker = Ticker(Reader(), COLLECTORS)
         self._stopping = threading.Event()
         self._last_tick: Optional[str] = None
+        self._trouble = Repeated(log, logging.ERROR)
         self._cpu = (time.monotonic(), time.process_time())
 
     def stop(self, *_: object) -> None:
@@ -132,10 +134,12 @@ class Agent:
                     spool.append(run, dataset=ANY_DATASET, tmin=moment, tmax=moment, positions={"tick": tick})
                 except SpoolError as error:
                     spool.skip(len(run))
-                    log.error("%d metric lines of %s are dropped: %s", len(run), moment, error)
+                    self._trouble.tell("metrics", f"metrics are dropped from {moment} on: {error}", str(error))
+                else:
+                    self._trouble.over("metrics")
             spool.sync()
         except SpoolError as error:
-            log.error("metrics of %s are dropped: %s", moment, error)
+            self._trouble.tell("metrics", f"metrics are dropped from {moment} on: {error}", str(error))
         self._last_tick = moment
 
     # ------------------------------------------------------------------ status
@@ -196,7 +200,7 @@ class Agent:
             temporary.write_text(json.dumps(status, indent=1), encoding="utf-8")
             os.replace(temporary, path)
         except OSError as error:
-            log.warning("cannot write %s: %s", path, error.strerror)
+            self._trouble.tell("status", f"cannot write {path}: {error.strerror}")
 
 
 def status_file(state_dir: Path) -> Path:

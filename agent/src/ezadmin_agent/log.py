@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 
 from ezadmin_wire.times import format_epoch_ms
 
@@ -32,3 +33,25 @@ def setup(form: str, level: str) -> None:
     # the sender says itself, once, what the client says at every attempt
     if level.lower() != "debug":
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+
+class Repeated:
+    """Warnings about a state that lasts: told when new or changed, and then once a minute while it goes on."""
+
+    def __init__(self, logger: logging.Logger, level: int = logging.WARNING, seconds: float = 60.0) -> None:
+        self._logger = logger
+        self._level = level
+        self._seconds = seconds
+        self._told: dict[str, tuple[str, float]] = {}
+
+    def tell(self, about: str, text: str, kind: str = "") -> None:
+        """Say ``text`` about ``about``; ``kind`` is what makes it the same as before, where the text holds more."""
+        now = time.monotonic()
+        before = self._told.get(about)
+        if before is None or before[0] != (kind or text) or now - before[1] >= self._seconds:
+            self._told[about] = (kind or text, now)
+            self._logger.log(self._level, "%s", text)
+
+    def over(self, about: str) -> bool:
+        """It is over; whether it was told about."""
+        return self._told.pop(about, None) is not None

@@ -27,6 +27,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from ezadmin_agent.backoff import Backoff
+from ezadmin_agent.log import Repeated
 from ezadmin_agent.spool import Frame, Position, Spools
 from ezadmin_wire import batch, times
 from ezadmin_wire.batch import ANY_DATASET
@@ -125,7 +126,7 @@ class Sender:
         self._renew = False
         self._bytes = 0
         self._careful = 0  # so many batches are sent one at a time, to find the one that is too large
-        self._told: dict[str, tuple[str, float]] = {}
+        self._trouble = Repeated(log)
         self._streams = [
             _Stream(spool.stream, spools.specs[spool.stream].topic, spool.acked, Backoff(0.1, 10.0)) for spool in spools
         ]
@@ -231,10 +232,12 @@ class Sender:
         except (KafkaError, OSError) as error:
             wait = self._producer_backoff.next()
             self._producer_at = time.monotonic() + wait
-            self._tell("", f"no Kafka broker answers at {','.join(self._options['bootstrap_servers'])}: {_text(error)}")
+            self._trouble.tell(
+                "", f"no Kafka broker answers at {','.join(self._options['bootstrap_servers'])}: {_text(error)}"
+            )
             return False
         log.info("connected to Kafka at %s", ",".join(self._options["bootstrap_servers"]))
-        self._told.pop("", None)
+        self._trouble.over("")
         return True
 
     def _drop_producer(self) -> None:
@@ -285,7 +288,7 @@ class Sender:
         stream.backoff.reset()
         self._producer_backoff.reset()
         self._failures = 0
-        if self._told.pop(stream.name, None):
+        if self._trouble.over(stream.name):
             log.info("stream %s: Kafka takes batches again", stream.name)
 
     def _give_up_stuck(self) -> None:
@@ -311,7 +314,8 @@ class Sender:
         if self._failures >= RENEW_AFTER:
             self._renew = True
         stream.ready_at = time.monotonic() + stream.backoff.next()
-        self._tell(stream.name, f"stream {stream.name}: Kafka did not take a batch: {_text(error)}; it is sent again")
+        text = f"stream {stream.name}: Kafka did not take a batch: {_text(error)}; it is sent again"
+        self._trouble.tell(stream.name, text, type(error).__name__)
 
     def _refuse(self, stream: _Stream, piece: _Piece) -> None:
         """Kafka refuses the size: cut smaller from now on; a single line cannot be cut and goes."""
@@ -381,14 +385,6 @@ class Sender:
             piece.future.add_both(lambda *_: self._spools.wake.set())
         stream.in_flight.append(piece)
         self._bytes += piece.size
-
-    def _tell(self, about: str, text: str) -> None:
-        """Log a failure when it is new, and then once a minute."""
-        now = time.monotonic()
-        before = self._told.get(about)
-        if before is None or before[0] != text or now - before[1] >= 60.0:
-            self._told[about] = (text, now)
-            log.warning("%s", text)
 
 
 def _cut(frame: Frame, limit: int) -> Iterable[tuple[list[bytes], int, bool]]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from ezadmin_agent.log import Repeated
 from ezadmin_agent.logs.source import Batch, Source
 from ezadmin_agent.spool import SpoolError, Spools
 
@@ -31,7 +32,7 @@ class LogReader(threading.Thread):
         self._stopping = threading.Event()
         self._waiting = False
         self._lost_place = True  # the sources have to be told where they stand
-        self.cpu_seconds = 0.0
+        self._trouble = Repeated(log, logging.ERROR)
 
     def stop(self, timeout: float = 2.0) -> None:
         """End after one more look at the sources."""
@@ -46,12 +47,11 @@ class LogReader(threading.Thread):
             try:
                 more = self.look()
             except SpoolError as error:
-                log.error("logs wait: %s", error)
+                self._trouble.tell("spool", f"logs wait: {error}")
                 self._lost_place, more = True, False
             except Exception:
                 log.exception("reading logs failed; it is tried again from the last place")
                 self._lost_place, more = True, False
-            self.cpu_seconds = time.thread_time()
             if last:
                 break
             if not more:
@@ -76,6 +76,8 @@ class LogReader(threading.Thread):
                 go_on = batch.more
             more |= go_on
         self._spool.sync()
+        if self._trouble.over("spool"):
+            log.info("the spool takes logs again")
         return more
 
     def _append(self, source: Source, batch: Batch) -> int:
