@@ -15,8 +15,8 @@ n         number of lines
 dataset   ``event.dataset`` of all lines; ``*`` for a tick of metrics, which holds several
 tmin      earliest ``@timestamp``
 tmax      latest ``@timestamp``
-levels    lines per ``log.level``, as ``error=2,info=5`` sorted by name; lines without one count as ``unknown``.
-          Empty in topics other than ``logs``
+levels    lines per ``log.level``, as ``error=2,info=5`` sorted by name; lines without one, or with one that
+          :mod:`ezadmin_wire.levels` does not know, count as ``unknown``. Empty in topics other than ``logs``
 sent      when the batch was signed, by the host's clock
 sig       Ed25519, with the host's key, over :func:`ezadmin_wire.signing.signed_bytes` of ``ezadmin/batch/1``, the
           values of the headers above in this order, and the message's value
@@ -28,12 +28,13 @@ The numbers of a line never change: whoever sends it again sends it under the sa
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.ids import EPOCH_PATTERN, STREAM_PATTERN, is_host_id
-from ezadmin_wire.levels import UNKNOWN
+from ezadmin_wire.levels import UNKNOWN, known_level
 from ezadmin_wire.signing import SigningKey, VerifyKey, signed_bytes
 from ezadmin_wire.times import parse_time
 
@@ -42,7 +43,7 @@ VERSION = "1"
 MAX_LINES = 500
 MAX_BYTES = 256 * 1024
 MAX_LINE = 512 * 1024
-"""A longer line, or a value longer than this that is not one line, is a dead letter."""
+"""A longer line, or a value longer than twice this that is not one line, is a dead letter."""
 ANY_DATASET = "*"
 
 HEADERS = ("v", "host", "kid", "topic", "stream", "epoch", "seq", "n", "dataset", "tmin", "tmax", "levels", "sent")
@@ -82,12 +83,12 @@ def count_levels(value: bytes) -> dict[str, int]:
     """Lines per level of an NDJSON ``value``, by looking for ``"log.level":"…"`` in the bytes.
 
     A quote inside a string is escaped in JSON, so the pattern never matches inside a message. A key written with
-    escapes or spaces is not found and counts as ``unknown``: an agent writes compact JSON.
+    escapes or spaces is not found and counts as ``unknown``, as does a level that is none: an agent writes compact JSON.
     """
     counts: dict[str, int] = {}
-    for name in _LEVEL.findall(value):
-        level = name.decode("utf-8", "replace")
-        counts[level] = counts.get(level, 0) + 1
+    for name, count in Counter(_LEVEL.findall(value)).items():
+        level = known_level(name.decode("utf-8", "replace"))
+        counts[level] = counts.get(level, 0) + count
     rest = value.count(b"\n") - sum(counts.values())
     if rest > 0:
         counts[UNKNOWN] = counts.get(UNKNOWN, 0) + rest
@@ -177,8 +178,8 @@ def decode(
         raise WireError("wrong_topic", f"made for topic {fields['topic']!r}, found in {topic!r}")
     if not is_host_id(host):
         raise WireError("bad_header", f"header host is not a host.id: {host!r}")
-    own_key = key is not None and (key.endswith if topic.endswith(".jobs") else key.__eq__)(host.encode())
-    if not own_key:
+    owner = host.encode()
+    if key is None or not (key.endswith(owner) if topic.endswith(".jobs") else key == owner):
         raise WireError("wrong_key", f"the message's key {key!r} is not that of host {host}")
     if find_key is not None:
         verify_key = find_key(host, fields["kid"])
@@ -218,9 +219,12 @@ def _fields(headers: KafkaHeaders) -> dict[str, str]:
     if names != (*HEADERS, "sig"):
         missing = [name for name in (*HEADERS, "sig") if name not in names]
         raise WireError("bad_header", f"headers are not those of a batch: missing {missing}, found {list(names)}")
+    empty = [name for name, data in headers if not isinstance(data, bytes)]
+    if empty:  # Kafka's headers may have no value
+        raise WireError("bad_header", f"headers without a value: {empty}")
     try:
         fields = {name: data.decode("ascii") for name, data in headers[:-1]}
-    except (UnicodeDecodeError, AttributeError) as error:
+    except UnicodeDecodeError as error:
         raise WireError("bad_header", "a header is not ASCII text") from error
     if fields["v"] != VERSION:
         raise WireError("bad_header", f"version {fields['v']!r} of the batch format; this reader knows {VERSION}")

@@ -181,6 +181,8 @@ def decode(
         return ConfigRecord(name, 0, None)
     if tuple(header for header, _ in headers) != (*HEADERS, "sig"):
         raise WireError("bad_header", f"config {name}: headers are not {', '.join((*HEADERS, 'sig'))}")
+    if not all(isinstance(data, bytes) for _, data in headers):  # Kafka's headers may have no value
+        raise WireError("bad_header", f"config {name}: a header has no value")
     version, revision, kid, signature = (data for _, data in headers)
     if version != VERSION.encode():
         raise WireError("bad_header", f"config {name}: version {version!r}; this reader knows {VERSION}")

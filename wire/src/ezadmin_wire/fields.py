@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -13,10 +14,15 @@ T = TypeVar("T")
 
 
 def dump(value: object) -> bytes:
-    """Canonical JSON of a dataclass or JSON value: UTF-8, no spaces, keys sorted; None members are left out."""
-    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    text = json.dumps(_without_none(plain), ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
-    return text.encode()
+    """Canonical JSON of a dataclass or JSON value: UTF-8, no spaces, keys sorted; None members are left out.
+
+    Raises WireError (``bad_value``) for what JSON does not have: NaN, infinity, halves of surrogate pairs.
+    """
+    plain = _without_none(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value)
+    try:
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    except ValueError as error:
+        raise WireError("bad_value", f"cannot be written as JSON: {error}") from error
 
 
 def load(kind: type[T], data: bytes) -> T:
@@ -60,16 +66,32 @@ def _convert(kind: Any, value: object, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise WireError("bad_value", f"{where}: expected an object, found {_kind_of(value)}")
+        for key in value:
+            _check_text(key, where)
         return {key: _convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     if is_dataclass(kind):
         return build(kind, value, where)  # type: ignore[arg-type]
     if kind is Any:
         return value
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise WireError("bad_value", f"{where}: a number of more than 64 bits")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):  # Python's JSON reads NaN and 1e999
+        raise WireError("bad_value", f"{where}: not a finite number")
+    if isinstance(value, str):
+        _check_text(value, where)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise WireError("bad_value", f"{where}: expected {kind.__name__}, found {_kind_of(value)}")
     return value
+
+
+def _check_text(text: str, where: str) -> None:
+    # JSON can spell half a surrogate pair; no database, index or file could hold it
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise WireError("bad_value", f"{where}: not text that UTF-8 can hold") from error
 
 
 def _kind_of(value: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,8 +34,8 @@ def key_id(public: bytes) -> str:
 
 def signed_bytes(context: str, parts: Iterable[bytes]) -> bytes:
     """The bytes that a signature covers: ``context``, then each part, each with its length (4 bytes, big-endian)."""
-    out = [struct.pack(">I", len(context)), context.encode()]
-    for part in parts:
+    out: list[bytes] = []
+    for part in (context.encode(), *parts):
         out.append(struct.pack(">I", len(part)))
         out.append(part)
     return b"".join(out)
@@ -109,10 +110,9 @@ class VerifyKey:
     @classmethod
     def from_hex(cls, text: str) -> VerifyKey:
         """Read 64 hex digits. Raises WireError (``bad_key``) for anything else."""
-        try:
-            return cls(bytes.fromhex(text))
-        except ValueError as error:
-            raise WireError("bad_key", f"not a public key of 64 hex digits: {text!r}") from error
+        if not re.fullmatch("[0-9a-fA-F]{64}", text):  # bytes.fromhex would take spaces
+            raise WireError("bad_key", f"not a public key of 64 hex digits: {text!r}")
+        return cls(bytes.fromhex(text))
 
     def verify(self, signature: bytes, data: bytes) -> bool:
         """Whether ``signature`` is this key's over ``data``."""
