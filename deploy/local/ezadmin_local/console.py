@@ -86,12 +86,13 @@ class Console:
                     return
 
     def _show(self, step: Step) -> None:
+        line = step.line()
         if self.terminal:
-            line = step.line()[:100]
+            line = line[:100]
             print("\r" + line.ljust(self._width), end="", file=self.stream, flush=True)
             self._width = len(line)
         else:
-            print(step.line(), file=self.stream, flush=True)
+            print(line[:200], file=self.stream, flush=True)
 
     def _clear(self) -> None:
         if self._width:
