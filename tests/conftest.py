@@ -43,8 +43,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         return
     state = tmp_path_factory.mktemp("stack")
     up = [ROOT / "deploy/local/up", "--services-only", "--state", state]
-    subprocess.run(up, check=True, timeout=900)
     try:
+        subprocess.run(up, check=True, timeout=900)
         yield _read(state / "stack.json")
     finally:
         subprocess.run([ROOT / "deploy/local/down", "--state", state], check=True, timeout=120)

@@ -22,8 +22,9 @@ import psutil
 import pytest
 from ezadmin_testing.processes import Process, wait_until
 from ezadmin_testing.search import search_all
+from kafka import KafkaConsumer, TopicPartition
 
-from ezadmin_pipeline.elastic import ElasticClient
+from ezadmin_pipeline.elastic import ElasticClient, Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUTAGE = 120 if os.environ.get("EZADMIN_FULL") else 20
@@ -49,33 +50,53 @@ class LocalStack:
         tool = [Path(self.table["venv"]) / "bin/supervisorctl", "-c", self.state / "etc/supervisord.conf", *words]
         subprocess.run(tool, check=True, capture_output=True, timeout=120)
 
-    def python(self, module: str, *arguments: str) -> list[str]:
-        return [f"{self.table['venv']}/bin/python", "-m", module, *arguments]
+    def tool(self, name: str, *arguments: str) -> list[str]:
+        """A command of the stack's own installation."""
+        return [f"{self.table['venv']}/bin/{name}", *arguments]
+
+    def cmdb(self, *words: str) -> Any:
+        """What a command of ``ezadmin-cmdb`` prints as JSON."""
+        command = self.tool("ezadmin-cmdb", *words, "--config", str(self.state / "etc/cmdb.toml"))
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+    def published(self, key: str) -> bool:
+        """Whether a config record stands in its topic."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.table["kafka"], group_id=None, enable_auto_commit=False, consumer_timeout_ms=1000
+        )
+        place = TopicPartition("ezadmin.config", 0)
+        consumer.assign([place])
+        consumer.seek_to_beginning(place)
+        keys = {message.key.decode() for message in consumer}
+        consumer.close()
+        return key in keys
 
     def healthy(self) -> bool:
         return bool(json.loads(self.command("status", "--json", check=False) or "{}").get("healthy"))
 
     def messages(self, needle: str) -> Counter[str]:
         """How often each event that holds ``needle`` is stored."""
-        hits = search_all(self.elastic, "ezadmin-logs-*", {"match_phrase": {"message": needle}}, ["message"])
+        try:
+            hits = search_all(self.elastic, "ezadmin-logs-*", {"match_phrase": {"message": needle}}, ["message"])
+        except Unavailable:  # it is just starting
+            return Counter()
         return Counter(hit["_source"]["message"] for hit in hits)
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     state = tmp_path_factory.mktemp("local")
-    begin = time.monotonic()
-    subprocess.run([ROOT / "deploy/local/up", "--state", state], check=True, timeout=900)
-    took = time.monotonic() - begin
-    print(f"up took {took:.1f} s")
-    table = json.loads((state / "stack.json").read_text())
-    elastic = ElasticClient(table["elasticsearch"])
-    yield LocalStack(state, elastic, table)
-    elastic.close()
-    pids = [process.pid for process in psutil.process_iter() if _belongs(process, state)]
-    subprocess.run([ROOT / "deploy/local/down", "--state", state], check=True, timeout=120)
-    assert pids, "the stack had processes"
-    left = [pid for pid in pids if psutil.pid_exists(pid)]
+    try:
+        subprocess.run([ROOT / "deploy/local/up", "--state", state], check=True, timeout=900)
+        table = json.loads((state / "stack.json").read_text())
+        elastic = ElasticClient(table["elasticsearch"])
+        yield LocalStack(state, elastic, table)
+        elastic.close()
+        processes = [process for process in psutil.process_iter() if _belongs(process, state)]
+        assert processes, "the stack had processes"
+    finally:
+        subprocess.run([ROOT / "deploy/local/down", "--state", state], check=True, timeout=120)
+    left = [process.pid for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert not left, "down leaves nothing running"
 
 
@@ -110,15 +131,14 @@ def test_a_line_is_found_within_five_seconds(local: LocalStack) -> None:
 
 
 def test_the_inventory_is_in_the_database(local: LocalStack) -> None:
-    command = local.python("ezadmin_cmdb", "host", "list", "--json", "--config", str(local.state / "etc/cmdb.toml"))
+    (host,) = local.cmdb("host", "list", "--json")
 
-    def hosts() -> list[dict[str, Any]]:
-        return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout))
+    def inventory() -> dict[str, Any]:
+        return dict(local.cmdb("host", "show", host["id"]))
 
-    wait_until(lambda: hosts() and hosts()[0].get("memory"), 30, "this host's inventory is stored")
-    (host,) = hosts()
-    assert host["memory"] == psutil.virtual_memory().total
-    assert host["cpu_logical"] == psutil.cpu_count()
+    wait_until(lambda: inventory().get("memory"), 30, "this host's inventory is stored")
+    assert inventory()["memory"] == psutil.virtual_memory().total
+    assert inventory()["cpu_logical"] == psutil.cpu_count()
 
 
 def test_a_second_up_is_quick(local: LocalStack) -> None:
@@ -192,25 +212,25 @@ def test_a_service_is_away(local: LocalStack, service: str) -> None:
 
 def test_the_agent_is_killed_while_lines_are_written_and_the_file_is_rotated(local: LocalStack, tmp_path: Path) -> None:
     log = tmp_path / "application.log"
-    log.touch()
     config = tmp_path / "agent.toml"
     config.write_text(
         f'state_dir = "{tmp_path}/agent"\n[kafka]\nbootstrap = "{local.table["kafka"]}"\n[[logs]]\npath = "{log}"\n'
     )
     identity = json.loads(
-        subprocess.check_output(local.python("ezadmin_agent", "identity", "--config", str(config)), timeout=60)
+        subprocess.check_output(local.tool("ezadmin-agent", "identity", "--config", str(config)), timeout=60)
     )
     subprocess.run(
-        local.python(
-            "ezadmin_cmdb",
+        local.tool(
+            "ezadmin-cmdb",
             *("host", "add", "--id", identity["host.id"], "--name", "second-agent"),
-            *("--public-key", identity["public_key"], "--wait", "20", "--config", str(local.state / "etc/cmdb.toml")),
+            *("--public-key", identity["public_key"], "--config", str(local.state / "etc/cmdb.toml")),
         ),
         check=True,
         timeout=60,
         capture_output=True,
     )
-    agent = Process(local.python("ezadmin_agent", "run", "--config", str(config)), tmp_path / "agent.log").start()
+    wait_until(lambda: local.published(f"host/{identity['host.id']}"), 20, "the host's key is published")
+    agent = Process(local.tool("ezadmin-agent", "run", "--config", str(config)), tmp_path / "agent.log").start()
     word = f"rotated{secrets.token_hex(4)}"
     try:
         writer = Writer(log, word, rate=2000)
