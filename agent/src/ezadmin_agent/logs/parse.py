@@ -6,7 +6,7 @@ priority ``<13>`` before. Other lines become a message whole; a time in RFC 3339
 for the T, as most programs log) is read, too.
 
 The level, where no priority gives one, is the first level word among the first 128 characters of the message that
-stands as a label: ``ERROR`` in capitals, ``error:``, ``[error]``, ``<error>``, ``(error)`` or ``level=error``. A word
+stands as a label: ``ERROR`` in capitals, ``error:``, ``[Error]``, ``<error>``, ``(error)`` or ``level=error``. A word
 in running text ("no error found") is none.
 """
 
@@ -32,13 +32,17 @@ LEVEL_WORDS = {
     "warn": "warning",
     "information": "info",
 }
-_WORDS = "|".join(sorted(LEVEL_WORDS, key=len, reverse=True))
+LEVEL_OF = {written: level for word, level in LEVEL_WORDS.items() for written in (word, word.title(), word.upper())}
+_WORDS = "|".join(sorted(LEVEL_OF, key=len, reverse=True))
+_CAPITALS = "|".join(sorted((word for word in LEVEL_OF if word.isupper()), key=len, reverse=True))
 _LEVEL = re.compile(
-    rf"\b(?:level|lvl|severity)[\"']?\s?[=:]\s?[\"']?(?P<a>(?i:{_WORDS}))\b"
-    rf"|[\[<(](?P<b>(?i:{_WORDS}))[\]>)]"
-    rf"|\b(?P<c>(?i:{_WORDS})):"
-    rf"|\b(?P<d>{_WORDS.upper()})\b"
+    rf"\b(?:level|lvl|severity)[\"']?\s?[=:]\s?[\"']?(?P<a>{_WORDS})\b"
+    rf"|[\[<(](?P<b>{_WORDS})[\]>)]"
+    rf"|\b(?P<c>{_WORDS}):"
+    rf"|\b(?P<d>{_CAPITALS})\b"
 )
+_LETTERS = re.compile(r"[A-Za-z]+")
+_ANY_LEVEL = frozenset(LEVEL_OF)
 _SYSLOG = re.compile(
     r"(?:<(?P<pri>[0-9]{1,3})>)?"
     r"(?P<time>[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}"
@@ -120,10 +124,11 @@ class Parser:
 
 def level_of(message: str) -> Optional[str]:
     """The level that ``message`` names, by the rule above, or None."""
-    match = _LEVEL.search(message, 0, 128)
-    if match is None:
+    # most lines hold no such word at all, and this finds it out in a tenth of the time
+    if _ANY_LEVEL.isdisjoint(_LETTERS.findall(message, 0, 128)):
         return None
-    return LEVEL_WORDS[match[match.lastgroup or 0].lower()]
+    match = _LEVEL.search(message, 0, 128)
+    return None if match is None else LEVEL_OF[match[match.lastgroup or 0]]
 
 
 def event(
@@ -138,7 +143,7 @@ def event(
 ) -> tuple[str, bytes]:
     """The event's ``@timestamp`` and its line. ``created`` is ``created_ms`` as text; it stands in for a missing time."""
     quote = encode_basestring
-    time = created if parsed.time is None or parsed.time == created_ms else format_epoch_ms(parsed.time)
+    time = created if parsed.time is None or parsed.time == created_ms else _time_text(parsed.time)
     parts = [f'{{"@timestamp":"{time}","event.dataset":"{dataset}","event.created":"{created}"']
     if parsed.level is not None:
         parts.append(f'"log.level":"{parsed.level}"')
@@ -160,6 +165,20 @@ def event(
     if cut:
         parts.append('"log.flags":"truncated"')
     return time, (",".join(parts) + "}").encode()
+
+
+_SECONDS: dict[int, str] = {}
+
+
+def _time_text(milliseconds: int) -> str:
+    """As format_epoch_ms; remembers seconds, which neighbouring lines share."""
+    second, rest = divmod(milliseconds, 1000)
+    text = _SECONDS.get(second)
+    if text is None:
+        if len(_SECONDS) >= 64:
+            _SECONDS.clear()
+        text = _SECONDS[second] = format_epoch_ms(second * 1000)[:19]
+    return f"{text}.{rest:03d}Z"
 
 
 def _seconds_of(day: str, clock: str, zone: str) -> Optional[int]:
