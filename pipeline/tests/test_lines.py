@@ -171,7 +171,7 @@ def test_any_text_as_time_gives_a_real_minute_or_is_refused(text: str, both: boo
     try:
         found = read(line(timestamp=text, created=text if both else WHEN))
     except BadLine as error:
-        assert error.reason == "bad_time"
+        assert error.reason == "bad_time"  # noqa: PT017 - not every example raises
         return
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", found.minute)
     datetime.fromisoformat(found.minute)
@@ -326,7 +326,7 @@ def test_a_name_twice() -> None:
 
 # ------------------------------------------------------------------ anything at all
 
-_char = st.sampled_from(list("hostagenlbv._idcmrpu") + ["\\u0068", "\\u002e", "\\\\", '\\"', " ", "한"])
+_char = st.sampled_from([*"hostagenlbv._idcmrpu", "\\u0068", "\\u002e", "\\\\", '\\"', " ", "한"])
 _raw_char = st.sampled_from([b"\xc1\xa8", b"\xe0\x81\xa8", b"\xc0\xae", b"\xff", b"\x00", b"\xed\xa0\x80"])
 _name = st.one_of(
     st.sampled_from([name.encode() for name in sorted(OWNED)] + [b"host.id", b"labels.a", b"@timestamp", b"log.level"]),
@@ -374,7 +374,7 @@ def judge(raw: bytes) -> None:
     try:
         found = read(raw)
     except BadLine as error:
-        assert error.reason in REASONS
+        assert error.reason in REASONS  # noqa: PT017 - not every example raises
         return
     check_document(found.document)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", found.minute)
