@@ -115,7 +115,7 @@ def test_a_long_line_is_cut_and_marked_and_the_next_is_whole(path: Path) -> None
         file.write("y" * 300_000 + "\nshort\n" + "z" * (3 * MAX_LINE) + "\nend\n")
         file.flush()
     assert tail.read() == ["short", "z" * MAX_LINE, "end"]
-    assert [line.get("log.flags") for line in tail.lines] == ["truncated", None, "truncated", None]
+    assert [line.get("log.truncated") for line in tail.lines] == [True, None, True, None]
 
 
 def test_bytes_that_are_no_text(path: Path) -> None:

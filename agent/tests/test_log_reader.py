@@ -215,4 +215,5 @@ def test_own_warnings_become_events() -> None:
         "warning",
         "low on space",
     )
+    assert document["log.logger"] == "ezadmin_agent.test"
     assert source.read().lines == ()

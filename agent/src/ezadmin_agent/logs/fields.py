@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ezadmin_agent.fields import COMMON, Field, keyword
+from ezadmin_agent.fields import COMMON, Field, boolean, keyword
 
 FIELDS: tuple[Field, ...] = (
     *COMMON,
@@ -10,10 +10,11 @@ FIELDS: tuple[Field, ...] = (
     keyword("log.level", "Level in the words of ezadmin_wire.levels; absent when the line names none"),
     keyword("log.file.path", "The file it was read from"),
     Field("log.offset", "long", "", "counter", False, "Byte offset of the line in its file"),
-    keyword("log.flags", "truncated: the line was longer than 64 KiB and the rest was cut off"),
+    boolean("log.truncated", "True: the line was longer than 64 KiB and the rest was cut off"),
+    keyword("log.logger", "The part of the program that wrote it"),
     keyword("log.syslog.hostname", "Host name in the syslog line"),
-    Field("log.syslog.severity.code", "long", "", "keyword", False, "Syslog severity, 0 (emergency) to 7 (debug)"),
-    Field("log.syslog.facility.code", "long", "", "keyword", False, "Syslog facility, 0 to 23"),
+    Field("log.syslog.severity.code", "integer", "", "keyword", False, "Syslog severity, 0 (emergency) to 7 (debug)"),
+    Field("log.syslog.facility.code", "integer", "", "keyword", False, "Syslog facility, 0 to 23"),
     keyword("process.name", "The program that wrote it"),
     Field("process.pid", "long", "", "keyword", False, "Its process id"),
 )

@@ -37,7 +37,9 @@ class OwnSource:
             milliseconds = int(record.created * 1000)
             created = format_epoch_ms(milliseconds)
             parsed = Parsed(milliseconds, level, record.getMessage(), "ezadmin-agent", os.getpid())
-            found.append(event(parsed, dataset=self.dataset, created_ms=milliseconds, created=created))
+            found.append(
+                event(parsed, dataset=self.dataset, created_ms=milliseconds, created=created, logger=record.name)
+            )
         if not found:
             return Batch((), "", "", None, False)
         return Batch(

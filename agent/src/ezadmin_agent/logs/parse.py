@@ -140,6 +140,7 @@ def event(
     path: Optional[str] = None,
     offset: Optional[int] = None,
     cut: bool = False,
+    logger: Optional[str] = None,
 ) -> tuple[str, bytes]:
     """The event's ``@timestamp`` and its line. ``created`` is ``created_ms`` as text; it stands in for a missing time."""
     quote = encode_basestring
@@ -163,7 +164,9 @@ def event(
     if offset is not None:
         parts.append(f'"log.offset":{offset}')
     if cut:
-        parts.append('"log.flags":"truncated"')
+        parts.append('"log.truncated":true')
+    if logger is not None:
+        parts.append(f'"log.logger":{quote(logger)}')
     return time, (",".join(parts) + "}").encode()
 
 
