@@ -23,7 +23,7 @@ from ezadmin_testing.proxy import CuttingProxy
 from ezadmin_pipeline.rollups import keys_of
 from ezadmin_wire.names import Names
 
-EVENTS = int(os.environ.get("EZADMIN_EVENTS", "200000"))
+EVENTS = int(os.environ.get("EZADMIN_EVENTS", "2000000" if os.environ.get("EZADMIN_FULL") else "200000"))
 SEED = int(os.environ.get("EZADMIN_SEED", "1"))
 HOSTS = 20
 PHASES = 4
@@ -55,7 +55,7 @@ class Storm:
     def send(self, lines: int) -> Process:
         """Let every host go on until it has sent ``lines`` lines."""
         self.lines = lines
-        rate = max(4_000, EVENTS // PHASES // 10)
+        rate = min(20_000, max(4_000, EVENTS // PHASES // 10))
         options = {
             "state": str(self.folder / "hosts"),
             "kafka": self.fleet.kafka,
@@ -106,12 +106,12 @@ class Storm:
             if agents.running:
                 self.strike(["worker", "worker", "agents"] if i % 2 else ["cut", "swallow", "label", "second"])
         self.workers[0].start()
-        wait_until(lambda: not agents.running, 300, f"every host has {lines} lines acknowledged")
+        wait_until(lambda: not agents.running, 300 + EVENTS // 5000, f"every host has {lines} lines acknowledged")
         assert agents.wait(1) == 0, (self.folder / "agents.log").read_text()[-3000:]
         self.drain()
 
     def drain(self) -> None:
-        wait_until(lambda: self.fleet.lag() == 0, 180, "the pipeline has committed everything")
+        wait_until(lambda: self.fleet.lag() == 0, 180 + EVENTS // 5000, "the pipeline has committed everything")
 
     def close(self) -> None:
         for process in (*self.workers, *([self.agents] if self.agents else [])):
