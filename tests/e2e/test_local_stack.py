@@ -214,7 +214,8 @@ def test_the_agent_is_killed_while_lines_are_written_and_the_file_is_rotated(loc
     log = tmp_path / "application.log"
     config = tmp_path / "agent.toml"
     config.write_text(
-        f'state_dir = "{tmp_path}/agent"\n[kafka]\nbootstrap = "{local.table["kafka"]}"\n[[logs]]\npath = "{log}"\nfrom = "start"\n'
+        f'state_dir = "{tmp_path}/agent"\n[kafka]\nbootstrap = "{local.table["kafka"]}"\n'
+        f'[[logs]]\npath = "{log}"\nfrom = "start"\n'
     )
     identity = json.loads(
         subprocess.check_output(local.tool("ezadmin-agent", "identity", "--config", str(config)), timeout=60)
