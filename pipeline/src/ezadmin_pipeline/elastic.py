@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout, TransportError
+from elastic_transport import ConnectionTimeout, NdjsonSerializer, TransportError
 from elasticsearch import Elasticsearch
 from elasticsearch.serializer import OrjsonSerializer
 
@@ -40,16 +40,22 @@ class Elastic(Protocol):
         """
 
 
+class _Bytes(NdjsonSerializer):
+    """NDJSON that is bytes already; the client's own would end compressed ones with a newline."""
+
+    def dumps(self, data: Any) -> bytes:
+        return bytes(data)
+
+
 class ElasticClient:
     """:class:`Elastic` on a real cluster. ``timeout`` in seconds for one request."""
 
     def __init__(self, url: str, timeout: float = 60.0, connections: int = 4) -> None:
+        self._timeout = timeout
         self._client = Elasticsearch(
             url,
-            request_timeout=timeout,
-            max_retries=0,
             connections_per_node=connections,
-            serializers={"application/json": OrjsonSerializer()},
+            serializers={"application/json": OrjsonSerializer(), "application/x-ndjson": _Bytes()},
         )
 
     def request(
@@ -65,7 +71,17 @@ class ElasticClient:
                 del headers["content-encoding"]
         target = path + ("?" + "&".join(f"{name}={value}" for name, value in params.items()) if params else "")
         try:
-            answer = self._client.transport.perform_request(method, target, headers=headers, body=body)
+            # said here, for the transport does not know the client's own settings: it would try three times more, so
+            # that a document it wrote itself looked like another's, and wait for 10 s, less than a bulk may take
+            answer = self._client.transport.perform_request(
+                method,
+                target,
+                headers=headers,
+                body=body,
+                max_retries=0,
+                retry_on_timeout=False,
+                request_timeout=self._timeout,
+            )
         except (TransportConnectionError, ConnectionTimeout) as error:
             raise Unavailable(str(error)) from error
         except TransportError as error:
