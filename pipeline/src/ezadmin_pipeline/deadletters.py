@@ -1,4 +1,4 @@
-"""Dead letters: what cannot become a document, kept whole in ``<prefix>.dlq`` with its reason, for a person.
+"""Dead letters: what cannot become a document, kept in ``<prefix>.dlq`` with its reason, for a person.
 
 The value is the original: a Kafka message's value (``kind: message``), one line (``kind: line``), or a rollup document
 whose index is gone (``kind: rollup``). The key is the host's id. The headers:
@@ -11,6 +11,9 @@ by, time                     ``pipeline`` or ``cmdb-worker``; when
 orig.key, orig.<header>      of a message: its key and headers, so that it can be sent again as it was; of a line: the
                              headers of its batch, without ``sig``
 index                        of a rollup: where it belongs
+cut                          what was cut off: a value beyond 2 MiB, or an original key and headers beyond 1 MiB in all,
+                             which are then left out. Compressed, such a thing fits through a topic that lets 2 MiB
+                             pass, and as a letter through none
 ===========================  =========================================================================================
 """
 
@@ -32,6 +35,8 @@ from ezadmin_wire.times import now
 
 _log = logging.getLogger(__name__)
 MAX_REQUEST = 5 << 20
+MAX_VALUE = 2 << 20
+MAX_HEADERS = 1 << 20
 _LINE_HEADERS = ("host", "kid", "stream", "epoch", "seq", "n", "dataset", "tmin", "tmax", "sent")
 
 
@@ -62,7 +67,11 @@ def message_letter(
     original = [(f"orig.{name}", data) for name, data in headers if isinstance(data, bytes)]
     if key is not None:
         original.insert(0, ("orig.key", key))
-    return DeadLetter(key, value or b"", [*encoded, *original])
+    size = sum(len(name) + len(data) for name, data in original)
+    if size > MAX_HEADERS:
+        encoded.append(("cut", f"key and headers of {size} bytes".encode()))
+        return _cut(DeadLetter(None, value or b"", encoded))
+    return _cut(DeadLetter(key, value or b"", [*encoded, *original]))
 
 
 def line_letter(
@@ -73,7 +82,16 @@ def line_letter(
     fields = [("id", identity), ("kind", "line"), ("reason", reason), ("error", error[:1000]), ("topic", topic)]
     fields += [("partition", str(partition)), ("offset", str(offset)), ("line", str(number))]
     fields += [(f"orig.{name}", str(getattr(batch, name))) for name in _LINE_HEADERS]
-    return DeadLetter(batch.host.encode(), raw, [(name, text.encode("utf-8", "replace")) for name, text in fields])
+    return _cut(
+        DeadLetter(batch.host.encode(), raw, [(name, text.encode("utf-8", "replace")) for name, text in fields])
+    )
+
+
+def _cut(letter: DeadLetter) -> DeadLetter:
+    if len(letter.value) <= MAX_VALUE:
+        return letter
+    note = ("cut", f"value of {len(letter.value)} bytes".encode())
+    return DeadLetter(letter.key, letter.value[:MAX_VALUE], [*letter.headers, note])
 
 
 def rollup_letter(identity: str, index: str, document: Mapping[str, Any], reason: str, error: str) -> DeadLetter:

@@ -5,11 +5,12 @@ Errors are judged item by item:
 * 201: stored. 409: already there, so a re-send or a repeated read; the same document.
 * 429, 5xx, a closed or missing index, a write block: the index refuses. That item alone is sent again: for ever if it
   belongs to today's index, or if today's index refuses as well; else for ``retry_past_index`` seconds since the index
-  began to refuse, and then it is a dead letter.
+  began to refuse and was one of the past, and then it is a dead letter.
 * ``failed to parse field [F]``: F moves to ``unmapped`` as a string and the item is sent again, up to 8 fields.
 * any other: a dead letter.
 
-A request without an answer, or answered 429 or 5xx as a whole, is sent again whole, for ever.
+A request that Elasticsearch refuses as a whole for what is in it (400, 413) is halved until the line to blame stands
+alone. Any other without a proper answer, be it from a proxy or a wrong address, is sent again whole, for ever.
 """
 
 from __future__ import annotations
@@ -272,11 +273,11 @@ class Indexer:
         self._parked += chunk.parked
 
     def _settle(self, chunks: list[Chunk], status: int, answer: Any) -> None:
-        if status == 429 or status >= 500:
-            self._no_answer(chunks, f"{status} {answer}")
-            return
-        if status != 200:
+        if status in (400, 413):
             self._split(chunks, status, answer)
+            return
+        if status != 200 or not isinstance(answer, dict):
+            self._no_answer(chunks, f"{status} {answer}")
             return
         if self.away is not None:
             _log.info("Elasticsearch takes documents again")
@@ -329,7 +330,7 @@ class Indexer:
         if index not in self._refused:
             _log.warning("index %s refuses documents, they wait: %s: %s", index, kind, reason)
         if index >= current:
-            self._refused.setdefault(index, now)
+            self._refused[index] = now  # at midnight, when it becomes one of the past, its time begins
         else:
             if current in self._refused:  # the trouble is not this index alone
                 self._refused[index] = now
@@ -357,9 +358,12 @@ class Indexer:
 def move_field(document: bytes, field: str) -> bytes | None:
     """``document`` with ``field`` (dotted, or nested under part of it) moved into ``unmapped`` as a string.
 
-    None if the document has no such field.
+    None if the document has no such field, or cannot be read here though Elasticsearch could.
     """
-    root = orjson.loads(document)
+    try:
+        root = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        return None
     unmapped = root.pop("unmapped", None)
     if not isinstance(unmapped, dict):
         unmapped = {} if unmapped is None else {"unmapped": _as_text(unmapped)}
