@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from elastic_transport.client_utils import url_to_node_config
 
 from ezadmin_wire import WireError
 from ezadmin_wire.names import Names
@@ -89,15 +92,23 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
     for key, types in _NUMBERS.items():
         if key in table:
             value = table[key]
-            if isinstance(value, bool) or not isinstance(value, types) or not float(str(value)) > 0:
-                raise SettingsError(f"{where}: {key} = {value!r}: write a number above 0")
+            if isinstance(value, bool) or not isinstance(value, types) or not 0 < value < math.inf:
+                kind = "number" if float in types else "whole number"
+                raise SettingsError(f"{where}: {key} = {value!r}: write a {kind} above 0")
             values[key] = value
     try:
         values["names"] = Names(_text(table, "prefix", where, "ezadmin"))
     except WireError as error:
         raise SettingsError(f"{where}: {error}") from error
-    values["kafka"] = _text(_table(table, "kafka", where), "bootstrap", f"{where}: [kafka]")
-    values["elasticsearch"] = _text(_table(table, "elasticsearch", where), "url", f"{where}: [elasticsearch]")
+    values["kafka"] = _text(_table(table, "kafka", where, "bootstrap"), "bootstrap", f"{where}: [kafka]")
+    url = _text(_table(table, "elasticsearch", where, "url"), "url", f"{where}: [elasticsearch]")
+    try:
+        usable = url_to_node_config(url).scheme in ("http", "https")
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(f"{where}: [elasticsearch]: url = {url!r}: write http://host:port or https://host:port")
+    values["elasticsearch"] = url
     if "member" in table:
         values["member"] = _text(table, "member", where)
     mode = _text(table, "signatures", where, "required")
@@ -117,10 +128,13 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
     return Settings(**values)
 
 
-def _table(table: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+def _table(table: Mapping[str, Any], key: str, where: str, only: str) -> Mapping[str, Any]:
     value = table.get(key, {})
     if not isinstance(value, Mapping):
         raise SettingsError(f"{where}: {key} must be a table: write [{key}] above its settings")
+    for name in value:
+        if name != only:
+            raise SettingsError(f"{where}: [{key}]: unknown setting {name!r}; known is {only}")
     return value
 
 
