@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from ezadmin_pipeline import __version__, check, install, log
+from ezadmin_pipeline import __version__, check, install, log, workers
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
 from ezadmin_pipeline.letters import Box, Letter
@@ -66,7 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     command("setup", _setup, "make topics and index templates, or bring them up to date")
-    command("run", _run, "work until SIGTERM")
+    worker = command("run", _run, "work until SIGTERM")
+    worker.add_argument("--workers", default="1", metavar="N", help="processes, or `auto`: one a core (default 1)")
+    worker.add_argument(
+        "--member", metavar="NAME", help="name of this worker in the consumer group (else as in the settings)"
+    )
     command("check", _check, "ask everything that a worker needs, and say what to mend")
     replay = command("replay", _replay, "index again what Kafka still keeps and Elasticsearch has lost")
     replay.add_argument("topic", choices=["metrics", "logs"])
@@ -105,8 +111,19 @@ def _setup(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> int:
-    Worker(settings).run()
-    return 0
+    if options.member:
+        settings = replace(settings, member=options.member)
+    try:
+        number = workers.count(options.workers)
+    except ValueError as error:
+        raise SettingsError(f"--workers {options.workers}: write a number from 1 to 256, or auto") from error
+    if number == 1:
+        Worker(settings).run()
+        return 0
+    arguments = ["--log-level", options.log_level, "--log-format", options.log_format]
+    if options.config is not None:
+        arguments += ["--config", str(options.config)]
+    return workers.run(number, settings.member or socket.gethostname(), arguments)
 
 
 def _check(settings: Settings, options: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
 from ezadmin_pipeline.engine import Engine, Message
 from ezadmin_pipeline.settings import Settings
+from ezadmin_pipeline.workers import orphaned
 
 _log = logging.getLogger(__name__)
 _ID_CHECK = 5.0
@@ -179,6 +180,9 @@ class Worker:
             _log.info("working in consumer group %s", settings.names.consumer_group("pipeline"))
             while self._stop_at is None:
                 self._turn()
+                if orphaned():
+                    _log.warning("the process that started this worker is gone")
+                    self._stop(signal.SIGTERM, None)
             self._barrier()
         finally:
             consumer, self._consumer = self._consumer, None
