@@ -11,15 +11,14 @@ from typing import Any
 
 import psutil
 import pytest
+from ezadmin_testing.recorded import Recorded, link, nic, times
+from ezadmin_testing.recorded import disk as disk_io
 
 from ezadmin_agent import registry
 from ezadmin_agent.collectors import cpu, disk, filesystem, memory, network, process
 from ezadmin_agent.collectors import rate as rate_of
 from ezadmin_agent.reader import Mount, Reader, _Prober
 from ezadmin_agent.ticks import Ticker, choose, tick_after
-
-from .recorded import Recorded, link, nic, times
-from .recorded import disk as disk_io
 
 PYTHON = {"long": int, "integer": int, "float": float, "keyword": str, "date": str, "boolean": bool}
 
