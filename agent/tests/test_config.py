@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ezadmin_agent.config import Config, ConfigError, LogConfig, load
+from ezadmin_agent.config import Config, ConfigError, LogConfig, example, load
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -87,3 +87,20 @@ def test_errors_name_file_line_key_and_what_to_write(tmp_path: Path, text: str, 
 def test_a_missing_file_says_how_to_name_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"No such file.*--config FILE or EZADMIN_AGENT_CONFIG"):
         load(tmp_path / "none.toml")
+
+
+def test_the_example_is_valid_as_it_is_and_with_every_setting_switched_on(tmp_path: Path) -> None:
+    assert load(write(tmp_path, example())) == Config()
+    switched_on = "\n".join(
+        line[1:] if line.startswith("#") and line[1] != " " else line for line in example().split("\n")
+    )
+    config = load(write(tmp_path, switched_on))
+    assert config.bootstrap == "kafka1:9092,kafka2:9092"
+    assert config.logs == (LogConfig(Path("/var/log/app.log"), "log.file", False, False),)
+
+
+def test_limits(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "[limits]\ncpu_percent = 1\nmemory_mib = 64\n"))
+    assert (config.cpu_percent, config.memory_mib) == (1.0, 64)
+    with pytest.raises(ConfigError, match=r"line 2: limits.cpu_percent: write at least 0.1"):
+        load(write(tmp_path, "[limits]\ncpu_percent = 0\n"))
