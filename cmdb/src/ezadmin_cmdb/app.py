@@ -1,23 +1,83 @@
-"""The Flask application."""
+"""The Flask application: its core, with which commands and the worker work, and the whole, with pages and API."""
 
 from __future__ import annotations
 
-from flask import Flask
+from datetime import timedelta
+from typing import Any
 
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from ezadmin_cmdb.accounts import models as _accounts
+from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.changes import models as _changes
 from ezadmin_cmdb.database import ENGINE_OPTIONS, db
+from ezadmin_cmdb.elastic import Elastic
 from ezadmin_cmdb.hosts import models as _hosts
 from ezadmin_cmdb.outbox import models as _outbox
 from ezadmin_cmdb.settings import Settings
+from ezadmin_cmdb.status.kafka import KafkaProbe
+from ezadmin_cmdb.web import formats, i18n
 
-MODELS = (_changes, _hosts, _outbox)
+MODELS = (_accounts, _changes, _hosts, _outbox)
 """All tables must be known before the first query, for their relations refer to one another."""
 
 
-def create_app(settings: Settings) -> Flask:
-    """Make the application; connects to nothing yet."""
-    app = Flask("ezadmin_cmdb")
+class Application(Flask):
+    """Flask, with templates whose every value passes :func:`ezadmin_cmdb.web.formats.finalize`."""
+
+    jinja_options: dict[str, Any] = {"finalize": formats.finalize, "trim_blocks": True, "lstrip_blocks": True}  # noqa: RUF012
+
+
+def create_core(settings: Settings) -> Flask:
+    """The application without pages: database, languages; connects to nothing yet."""
+    app = Application("ezadmin_cmdb")
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = ENGINE_OPTIONS
     db.init_app(app)
+    i18n.init_app(app)
+    app.extensions["ezadmin_settings"] = settings
+    return app
+
+
+def create_app(settings: Settings) -> Flask:
+    """The application with pages and API; connects to nothing yet. Raises SettingsError."""
+    from ezadmin_cmdb.accounts import views as account_views
+    from ezadmin_cmdb.hosts import views as host_views
+    from ezadmin_cmdb.status import views as status_views
+    from ezadmin_cmdb.web import api, assets, errors, requests, signin
+
+    app = create_core(settings)
+    app.config.update(
+        SECRET_KEY=settings.secret_key(),
+        SESSION_COOKIE_NAME="__Host-ezadmin" if settings.web.https else "ezadmin",
+        SESSION_COOKIE_SECURE=settings.web.https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=accounts.SESSION_LIFE,
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a page left open over night still works
+        WTF_CSRF_SSL_STRICT=False,  # where the request comes from is checked by Sec-Fetch-Site and Origin
+        MAX_CONTENT_LENGTH=1 << 20,
+        SEND_FILE_MAX_AGE_DEFAULT=timedelta(hours=1),
+    )
+    if settings.web.url is not None:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+    app.extensions["ezadmin_elastic"] = Elastic(settings.elasticsearch)
+    app.extensions["ezadmin_kafka"] = KafkaProbe(settings.kafka)
+    for part in (requests, signin, errors, api):
+        part.init_app(app)
+    for blueprint in (status_views.bp, host_views.bp, account_views.bp):
+        app.register_blueprint(blueprint)
+    app.jinja_env.globals.update(
+        vendored=assets.vendored,
+        icon=assets.icon,
+        languages=accounts.LANGUAGES,
+        current_user=signin.current_user,
+        current_language=i18n.locale,
+        grafana_url=settings.grafana_url,
+    )
+    for writer in (
+        formats.ago, formats.duration, formats.figure, formats.moment, formats.number, formats.ratio, formats.size,
+    ):  # fmt: skip
+        app.jinja_env.filters[writer.__name__] = writer
     return app

@@ -15,10 +15,13 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
 from ezadmin_cmdb import __version__, log, migrate, settings, worker
+from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.actor import Actor, cli_actor
-from ezadmin_cmdb.app import create_app
+from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.database import NO_SUCH_TABLE, db, error_code, unavailable, unit_of_work
 from ezadmin_cmdb.errors import DomainError
+from ezadmin_cmdb.grafana.commands import grafana_commands
+from ezadmin_cmdb.hosts import listing
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.settings import ENVIRONMENT, Settings, SettingsError
 from ezadmin_wire import WireError
@@ -89,7 +92,7 @@ def command_with_app(function: Callable[..., Any]) -> Callable[..., Any]:
     @command
     @functools.wraps(function)
     def wrapped(loaded: Settings, **options: Any) -> Any:
-        app: Flask = create_app(loaded)
+        app: Flask = create_core(loaded)
         with app.app_context(), unit_of_work():
             return function(cli_actor(getpass.getuser()), **options)
 
@@ -109,6 +112,15 @@ def _worker(loaded: Settings) -> int:
     return worker.run(loaded)
 
 
+@cli.command("web")
+@command
+def _web(loaded: Settings) -> None:
+    """Serve pages and API, until SIGTERM."""
+    from ezadmin_cmdb import server  # gunicorn is not needed by anything else
+
+    server.run(loaded)
+
+
 # -- database ---
 
 
@@ -122,7 +134,7 @@ def _db() -> None:
 @command
 def _db_upgrade(loaded: Settings, revision: str) -> None:
     """Bring the tables up to this program's version (or to REVISION)."""
-    with create_app(loaded).app_context():
+    with create_core(loaded).app_context():
         migrate.upgrade(db.engine, revision)
         click.echo(f"database at revision {migrate.current(db.engine)}")
 
@@ -132,7 +144,7 @@ def _db_upgrade(loaded: Settings, revision: str) -> None:
 @command
 def _db_downgrade(loaded: Settings, revision: str) -> None:
     """Bring the tables down to REVISION ("base": none). What later revisions hold is lost."""
-    with create_app(loaded).app_context():
+    with create_core(loaded).app_context():
         migrate.downgrade(db.engine, revision)
         click.echo(f"database at revision {migrate.current(db.engine) or 'base (empty)'}")
 
@@ -141,7 +153,7 @@ def _db_downgrade(loaded: Settings, revision: str) -> None:
 @command
 def _db_current(loaded: Settings) -> int:
     """Show the tables' revision; exit status 1 if it is not this program's."""
-    with create_app(loaded).app_context():
+    with create_core(loaded).app_context():
         found, newest = migrate.current(db.engine), migrate.head()
     click.echo(
         f"{found or 'base (empty)'}{'' if found == newest else f', needed: {newest}; run: ezadmin-cmdb db upgrade'}"
@@ -171,6 +183,51 @@ def _key_generate(out: Path) -> None:
     click.echo(key.public.hex())
 
 
+# -- users ---
+
+
+@cli.group("user")
+def _user() -> None:
+    """Who may sign in."""
+
+
+@_user.command("create-admin")
+@click.option("--name", default="admin", show_default=True)
+@click.option(
+    "--print-once", is_flag=True, help="Make up a password and print it; do nothing if there is an administrator."
+)
+@command_with_app
+def _user_create_admin(actor: Actor, name: str, print_once: bool) -> None:
+    """Make an administrator. Asks for the password, unless --print-once makes one up."""
+    if print_once and accounts.any_admin():
+        click.echo("there is an administrator already; nothing is changed", err=True)
+        return
+    password = accounts.random_password() if print_once else _new_password()
+    accounts.create_user(actor, name, password, admin=True)
+    if print_once:
+        click.echo(f"user: {name}\npassword: {password}")
+    else:
+        click.echo(f"{name} may sign in")
+
+
+@_user.command("set-password")
+@click.argument("name")
+@command_with_app
+def _user_set_password(actor: Actor, name: str) -> None:
+    """Set the password of user NAME, who forgot it; signs him out everywhere."""
+    user = accounts.find_user(name)
+    accounts.set_password(actor, user, _new_password())
+    accounts.end_sessions(user)
+    click.echo(f"{name} has a new password")
+
+
+def _new_password() -> str:
+    """Asked twice on a terminal, else one line of standard input."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().rstrip("\n")
+
+
 # -- hosts ---
 
 
@@ -198,7 +255,7 @@ def _host_add(actor: Actor, host_id: str, name: str, public_key: str, labels: tu
 @command_with_app
 def _host_list(actor: Actor, as_json: bool) -> None:
     """List the hosts."""
-    found = hosts.list_hosts(actor)
+    found = listing.everything(actor)
     if as_json:
         click.echo(json.dumps([{"id": host.id, "name": host.name, "state": host.state} for host in found], indent=2))
         return
@@ -260,6 +317,9 @@ def _label(text: str) -> tuple[str, str | None]:
     if text.endswith("-"):
         return text[:-1], None
     raise click.UsageError(f"label {text!r}: write NAME=VALUE, or NAME- to take it away")
+
+
+cli.add_command(grafana_commands)
 
 
 if __name__ == "__main__":

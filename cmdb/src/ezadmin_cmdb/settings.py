@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +26,22 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True)
+class Web:
+    """Where the web application listens. ``url``: how browsers reach it, if a proxy stands in between."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    url: str | None = None
+    workers: int = 2
+    threads: int = 8
+
+    @property
+    def https(self) -> bool:
+        """Whether browsers come by TLS, so that cookies may travel by nothing else."""
+        return self.url is not None and self.url.startswith("https://")
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the cmdb needs to know."""
 
@@ -32,6 +50,33 @@ class Settings:
     kafka: str
     config_signing_key: Path
     names: Names = field(default_factory=Names)
+    elasticsearch: str | None = None
+    secret_key_file: Path | None = None
+    """Holds the secret that browsers' cookies are signed with; made by ``ezadmin-cmdb web`` if it is not there."""
+    web: Web = field(default_factory=Web)
+    grafana_url: str | None = None
+
+    def secret_key(self) -> bytes:
+        """The secret of cookies, made at the first call. Raises SettingsError."""
+        if self.secret_key_file is None:
+            raise SettingsError(
+                'secret_key_file is missing: write secret_key_file = "…", a file that is made if needed'
+            )
+        try:
+            with contextlib.suppress(FileExistsError):
+                descriptor = os.open(self.secret_key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(secrets.token_hex(32))
+            if self.secret_key_file.stat().st_mode & 0o077:
+                raise SettingsError(
+                    f"secret_key_file {self.secret_key_file} is readable by others; run: chmod 600 {self.secret_key_file}"
+                )
+            secret = self.secret_key_file.read_bytes().strip()
+        except OSError as error:
+            raise SettingsError(f"secret_key_file {self.secret_key_file}: {error.strerror}") from error
+        if len(secret) < 32:
+            raise SettingsError(f"secret_key_file {self.secret_key_file} holds less than 32 characters; remove it")
+        return secret
 
     def signing_key(self) -> SigningKey:
         """The key that config records are signed with. Raises SettingsError."""
@@ -64,7 +109,11 @@ def load(path: Path | None) -> Settings:
 
 def parse(table: Mapping[str, Any], where: str) -> Settings:
     """Check a decoded TOML table; ``where`` names it in errors. Raises SettingsError."""
-    _known(table, {"prefix", "database", "config_signing_key", "kafka"}, where)
+    _known(
+        table,
+        {"prefix", "database", "config_signing_key", "kafka", "elasticsearch", "secret_key_file", "web", "grafana_url"},
+        where,
+    )
     try:
         names = Names(_text(table, "prefix", where, "ezadmin"))
     except WireError as error:
@@ -83,7 +132,34 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         kafka=_text(_table(table, "kafka", where), "bootstrap", f"{where}: [kafka]"),
         config_signing_key=Path(_text(table, "config_signing_key", where)),
         names=names,
+        elasticsearch=_url(_table(table, "elasticsearch", where), "url", f"{where}: [elasticsearch]"),
+        secret_key_file=Path(_text(table, "secret_key_file", where)) if "secret_key_file" in table else None,
+        web=_web(_table(table, "web", where), f"{where}: [web]"),
+        grafana_url=_url(table, "grafana_url", where),
     )
+
+
+def _web(table: Mapping[str, Any], where: str) -> Web:
+    _known(table, {"host", "port", "url", "workers", "threads"}, where)
+    given: dict[str, Any] = {}
+    for name, most in (("port", 65535), ("workers", 256), ("threads", 1024)):
+        if name in table:
+            value = table[name]
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise SettingsError(f"{where}: {name} = {value!r}: write a number from 1 to {most}")
+            given[name] = value
+    if "host" in table:
+        given["host"] = _text(table, "host", where)
+    return Web(**given, url=_url(table, "url", where))
+
+
+def _url(table: Mapping[str, Any], key: str, where: str) -> str | None:
+    if key not in table:
+        return None
+    text = _text(table, key, where)
+    if not text.startswith(("http://", "https://")):
+        raise SettingsError(f'{where}: {key} = {text!r}: write "http://…" or "https://…"')
+    return text.rstrip("/")
 
 
 def _known(table: Mapping[str, Any], known: set[str], where: str) -> None:

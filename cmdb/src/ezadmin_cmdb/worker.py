@@ -7,7 +7,7 @@ import signal
 import threading
 from types import FrameType
 
-from ezadmin_cmdb.app import create_app
+from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.hosts.consumer import StateConsumer
 from ezadmin_cmdb.outbox.publisher import Publisher
 from ezadmin_cmdb.settings import Settings
@@ -26,7 +26,7 @@ def run(settings: Settings) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    app = create_app(settings)
+    app = create_core(settings)
     parts: list[Part] = [
         Publisher(app, settings, settings.signing_key(), stopping),
         StateConsumer(app, settings, stopping),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Select, false, select
@@ -12,7 +13,7 @@ from sqlalchemy.orm import selectinload
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
-from ezadmin_cmdb.database import db
+from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
 from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel
 from ezadmin_cmdb.outbox import services as outbox
@@ -23,6 +24,8 @@ from ezadmin_wire.ids import is_host_id
 from ezadmin_wire.signing import VerifyKey
 from ezadmin_wire.times import format_time
 
+SILENT_AFTER = timedelta(seconds=150)
+"""An agent reports its status each minute: one that missed two is silent."""
 _LABEL_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _NOT_A_CHANGE = ("created", "updated", "inventory_collected")
 """Columns that say when, not what; ``agent_…`` too, but for the version."""
@@ -214,6 +217,8 @@ def _key(public_key: str) -> VerifyKey:
         raise Invalid(f"public key: {error}", "public_key") from error
 
 
-def list_hosts(actor: Actor) -> Sequence[Host]:
-    """All visible hosts by name."""
-    return db.session.scalars(visible(actor).order_by(Host.name, Host.id)).all()
+def liveness(host: Host) -> str:
+    """Whether the host's agent reports: ``reporting``, ``silent`` or ``never``."""
+    if host.agent_collected is None:
+        return "never"
+    return "reporting" if utc_now() - host.agent_collected <= SILENT_AFTER else "silent"

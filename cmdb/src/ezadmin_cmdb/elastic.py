@@ -1,0 +1,100 @@
+"""The one way to Elasticsearch: searches with a short patience, and one error for all that can be wrong with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from elasticsearch import Elasticsearch
+from elasticsearch.exceptions import ApiError, TransportError
+from flask import current_app
+
+TIMEOUT_SECONDS = 5.0
+
+
+class ElasticUnavailable(Exception):
+    """Elasticsearch does not answer, or not what was asked for; the text says what it said."""
+
+
+class Elastic:
+    """A client, made at its first use (so after a server has forked). ``url`` None: none is set up."""
+
+    def __init__(self, url: str | None, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._client: Elasticsearch | None = None
+
+    def search(self, pattern: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Search the indices of ``pattern``; none there is an empty result.
+
+        Raises ElasticUnavailable, also if a shard failed: half an answer is a wrong one.
+        """
+        try:
+            answer = self._connected().search(
+                index=pattern,
+                body=dict(body),
+                ignore_unavailable=True,
+                allow_no_indices=True,
+                allow_partial_search_results=False,
+            )
+        except (ApiError, TransportError) as error:
+            raise ElasticUnavailable(_what(error)) from error
+        return dict(answer.body)
+
+    def searches(self, pattern: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Several searches in one request, the answers in their order. Raises ElasticUnavailable, as :meth:`search`."""
+        head = {"index": pattern, "ignore_unavailable": True, "allow_partial_search_results": False}
+        lines = [line for body in bodies for line in (head, dict(body))]
+        try:
+            answers = self._connected().msearch(searches=lines).body["responses"]
+        except (ApiError, TransportError) as error:
+            raise ElasticUnavailable(_what(error)) from error
+        for answer in answers:
+            if "error" in answer:
+                raise ElasticUnavailable(f"{answer['status']}: {_cause(answer['error'])}")
+        return list(answers)
+
+    def health(self) -> dict[str, Any]:
+        """The cluster's health (``info`` and ``ping`` are missing in small distributions). Raises ElasticUnavailable."""
+        try:
+            return dict(self._connected().cluster.health(timeout="2s").body)
+        except (ApiError, TransportError) as error:
+            raise ElasticUnavailable(_what(error)) from error
+
+    def _connected(self) -> Elasticsearch:
+        if self._url is None:
+            raise ElasticUnavailable("no [elasticsearch] url in the settings")
+        with self._lock:
+            if self._client is None:
+                self._client = Elasticsearch(
+                    self._url, request_timeout=self._timeout, max_retries=0, retry_on_timeout=False
+                )
+            return self._client
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+
+
+def _what(error: ApiError | TransportError) -> str:
+    if isinstance(error, ApiError):
+        body = error.body if isinstance(error.body, dict) else {}
+        return f"{error.status_code}: {_cause(body.get('error', error.message))}"
+    return str(error.message)
+
+
+def _cause(error: Any) -> str:
+    """Elasticsearch wraps what went wrong; the innermost part says it."""
+    if not isinstance(error, Mapping):
+        return str(error)
+    causes = error.get("root_cause") or [error]
+    return str(causes[0].get("reason") or causes[0].get("type"))
+
+
+def elastic() -> Elastic:
+    """The application's Elasticsearch."""
+    found: Elastic = current_app.extensions["ezadmin_elastic"]
+    return found

@@ -1,0 +1,1 @@
+"""Events of hosts, as Elasticsearch holds them."""

@@ -1,0 +1,1 @@
+"""The newest figures of hosts, as Elasticsearch holds them."""

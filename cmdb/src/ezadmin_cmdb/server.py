@@ -1,0 +1,58 @@
+"""``ezadmin-cmdb web``: the application under gunicorn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+
+from ezadmin_cmdb.app import create_app
+from ezadmin_cmdb.settings import Settings
+
+GRACE_SECONDS = 8
+
+
+class Log(Logger):  # type: ignore[misc]
+    """gunicorn's own lines go the way of all others: to the root logger."""
+
+    def setup(self, cfg: Any) -> None:
+        """Nothing but that; each request is logged by the application."""
+        self.error_log.propagate = True
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn with threads; each worker process makes its own application, so its own connections."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        """gunicorn's settings, of ours."""
+        web = self._settings.web
+        given: dict[str, Any] = {
+            "bind": [f"{web.host}:{web.port}"],
+            "workers": web.workers,
+            "threads": web.threads,
+            "worker_class": "gthread",
+            "timeout": 60,
+            "graceful_timeout": GRACE_SECONDS,
+            "proc_name": "ezadmin-cmdb web",
+            "control_socket_disable": True,
+            "logger_class": Log,
+        }
+        for name, value in given.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """The application of one worker process."""
+        return create_app(self._settings)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM. Raises SettingsError before anything is started."""
+    settings.secret_key()  # made once, before the processes that share it
+    Server(settings).run()

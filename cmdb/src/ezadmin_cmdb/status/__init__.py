@@ -1,0 +1,1 @@
+"""What is alive: the parts that ezadmin stands on, and its agents."""

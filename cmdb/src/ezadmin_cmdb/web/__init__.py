@@ -1,0 +1,1 @@
+"""What all pages share: signing in, errors, security headers, languages, formats."""

@@ -1,0 +1,142 @@
+"""The REST API, its OpenAPI description, and its one shape of errors. It calls the services that the pages call."""
+
+# mypy: disable-error-code="untyped-decorator"
+# (flask-smorest ships no types)
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, current_app
+from flask_smorest import Api, Blueprint
+from marshmallow import Schema, fields
+
+from ezadmin_cmdb import __version__
+from ezadmin_cmdb.elastic import elastic
+from ezadmin_cmdb.events import services as events
+from ezadmin_cmdb.hosts import listing
+from ezadmin_cmdb.hosts import schemas as hosts
+from ezadmin_cmdb.hosts import services as host_services
+from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.metrics import services as metrics
+from ezadmin_cmdb.status.services import Status
+from ezadmin_cmdb.status.views import look
+from ezadmin_cmdb.web.signin import current_actor
+from ezadmin_wire.names import Names
+
+
+class ErrorDetailSchema(Schema):
+    """What is wrong."""
+
+    status = fields.Integer()
+    code = fields.String()
+    message = fields.String()
+    request_id = fields.String()
+    details = fields.Dict(keys=fields.String(), values=fields.List(fields.String()))
+
+
+class ErrorSchema(Schema):
+    """Every error has this shape."""
+
+    error = fields.Nested(ErrorDetailSchema)
+
+
+class EzadminApi(Api):  # type: ignore[misc]
+    """flask-smorest with the application's own errors."""
+
+    ERROR_SCHEMA = ErrorSchema
+
+    def _register_error_handlers(self) -> None:
+        """Left to :mod:`ezadmin_cmdb.web.errors`, which answers pages and API."""
+
+
+class PartSchema(Schema):
+    """A part that is judged."""
+
+    name = fields.String()
+    state = fields.String()
+    text = fields.String()
+    advice = fields.String()
+
+
+class AgentsSchema(Schema):
+    """How many hosts report."""
+
+    hosts = fields.Integer()
+    reporting = fields.Integer()
+    silent = fields.Integer()
+    never = fields.Integer()
+    inactive = fields.Integer()
+
+
+class StatusSchema(Schema):
+    """What is alive."""
+
+    state = fields.String()
+    parts = fields.List(fields.Nested(PartSchema))
+    agents = fields.Nested(AgentsSchema)
+    newest = fields.Dict(keys=fields.String(), values=fields.AwareDateTime(format="iso", allow_none=True))
+
+
+bp = Blueprint("api", __name__, url_prefix="/api/v1", description="Hosts, their figures and events")
+
+
+def _names() -> Names:
+    names: Names = current_app.extensions["ezadmin_settings"].names
+    return names
+
+
+@bp.route("/status")
+@bp.response(200, StatusSchema)
+def status() -> Status:
+    """What is alive."""
+    return look()
+
+
+@bp.route("/hosts")
+@bp.arguments(hosts.HostQuerySchema, location="query")
+@bp.response(200, hosts.HostListSchema)
+def host_list(query: dict[str, Any]) -> listing.Listing:
+    """Hosts, searched and sorted."""
+    descending = query["order"] == "desc"
+    return listing.search(current_actor(), query["q"], query["sort"], descending, query["page"], query["size"])
+
+
+@bp.route("/hosts/<uuid:host_id>")
+@bp.response(200, hosts.HostSchema)
+@bp.alt_response(404, schema=ErrorSchema)
+def host(host_id: object) -> Host:
+    """A host with its inventory."""
+    return host_services.find(current_actor(), str(host_id))
+
+
+@bp.route("/hosts/<uuid:host_id>/metrics/latest")
+@bp.response(200, hosts.LatestSchema(many=True))
+@bp.alt_response(404, schema=ErrorSchema)
+@bp.alt_response(503, schema=ErrorSchema)
+def latest(host_id: object) -> list[metrics.Latest]:
+    """The newest figures of every dataset of a host."""
+    found = host_services.find(current_actor(), str(host_id))
+    return metrics.latest(elastic(), _names(), found.id)
+
+
+@bp.route("/hosts/<uuid:host_id>/events")
+@bp.arguments(hosts.EventQuerySchema, location="query")
+@bp.response(200, hosts.EventSchema(many=True))
+@bp.alt_response(404, schema=ErrorSchema)
+@bp.alt_response(503, schema=ErrorSchema)
+def event_list(query: dict[str, Any], host_id: object) -> list[events.Event]:
+    """The newest events of a host, the newest first."""
+    found = host_services.find(current_actor(), str(host_id))
+    return events.recent(elastic(), _names(), found.id, query["limit"])
+
+
+def init_app(app: Flask) -> None:
+    """Serve the API and, at ``/api/v1/openapi.json``, its description."""
+    app.config.update(
+        API_TITLE="ezadmin",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/api/v1",
+        OPENAPI_JSON_PATH="openapi.json",
+    )
+    EzadminApi(app).register_blueprint(bp)
