@@ -45,6 +45,11 @@ class Endpoints:
         return f"http://127.0.0.1:{self.ports['elasticsearch']}"
 
     @property
+    def web(self) -> str:
+        """URL of the web application, without a slash at its end."""
+        return f"http://127.0.0.1:{self.ports['web']}"
+
+    @property
     def database_url(self) -> str:
         """SQLAlchemy URL of the database."""
         return (
@@ -298,18 +303,23 @@ def pipeline_toml(endpoints: Endpoints, config_public_key: str) -> str:
     )
 
 
-def cmdb_toml(layout: Layout, endpoints: Endpoints) -> str:
-    """Configuration of the cmdb's commands."""
+def cmdb_toml(layout: Layout, endpoints: Endpoints, grafana_url: str | None = None) -> str:
+    """Configuration of the cmdb's commands. grafana_url: how browsers reach Grafana, if there is one."""
     return (
         "# Written by deploy/local/up at each start; changes here are lost.\n"
         f"prefix = {_toml(PREFIX)}\ndatabase = {_toml(endpoints.database_url)}\n"
-        f"config_signing_key = {_toml(layout.keys / 'config.key')}\n\n"
-        f"[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n"
+        f"config_signing_key = {_toml(layout.keys / 'config.key')}\n"
+        f"secret_key_file = {_toml(layout.keys / 'web.secret')}\n"
+        + (f"grafana_url = {_toml(grafana_url)}\n" if grafana_url else "")
+        + f"\n[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n\n"
+        f"[elasticsearch]\nurl = {_toml(endpoints.elasticsearch)}\n\n"
+        f"[web]\nport = {endpoints.ports['web']}\nworkers = 1\n"
     )
 
 
 PART_COMMANDS = {
     "cmdb-worker": ("ezadmin-cmdb", "worker", "EZADMIN_CMDB_CONFIG"),
+    "cmdb-web": ("ezadmin-cmdb", "web", "EZADMIN_CMDB_CONFIG"),
     "pipeline": ("ezadmin-pipeline", "run", "EZADMIN_PIPELINE_CONFIG"),
     "agent": ("ezadmin-agent", "run", "EZADMIN_AGENT_CONFIG"),
 }
@@ -392,6 +402,7 @@ def stack_json(
     return {
         "kafka": endpoints.kafka,
         "elasticsearch": endpoints.elasticsearch,
+        "web": endpoints.web,
         "mariadb": {
             "host": "127.0.0.1",
             "port": endpoints.ports["mariadb"],

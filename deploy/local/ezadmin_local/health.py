@@ -65,6 +65,17 @@ def mariadb(client: Path, client_cnf: Path) -> str | None:
     return result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "gives no answer"
 
 
+def web(url: str) -> str | None:
+    """Asks the web application whether its processes answer."""
+    try:
+        with _OPENER.open(f"{url}/healthz", timeout=SECONDS) as response:
+            return None if response.status == 200 else f"answers {response.status}"
+    except urllib.error.HTTPError as error:
+        return f"answers {error.code}"
+    except OSError as error:
+        return _reason(error)
+
+
 def get_json(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """One request to Elasticsearch. Raises OSError, also for an HTTP error, with the server's words."""
     request = urllib.request.Request(  # noqa: S310 (the stack's own http://127.0.0.1 address)

@@ -14,7 +14,7 @@ from .errors import LocalError
 SERVICES = ("kafka", "elasticsearch", "mariadb")
 """Programs of others; the parts below stand on them. In the order of the start."""
 
-PARTS = ("cmdb-worker", "pipeline", "agent")
+PARTS = ("cmdb-worker", "pipeline", "cmdb-web", "agent")
 """Our own programs, in the order of the start: keys are published before what they sign is sent."""
 
 PROGRAMS = SERVICES + PARTS
@@ -126,7 +126,7 @@ class Layout:
 
     def config_of(self, part: str) -> Path:
         """The configuration file of one of our own programs."""
-        return self.etc / {"cmdb-worker": "cmdb.toml", "pipeline": "pipeline.toml", "agent": "agent.toml"}[part]
+        return self.etc / f"{part.partition('-')[0]}.toml"
 
     @property
     def sockets(self) -> Path:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from .errors import LocalError
 
-NAMES = ("kafka", "kafka_controller", "elasticsearch", "elasticsearch_transport", "mariadb")
+NAMES = ("kafka", "kafka_controller", "elasticsearch", "elasticsearch_transport", "mariadb", "web")
 OWNERS = {
     "kafka": "kafka",
     "kafka_controller": "kafka",
     "elasticsearch": "elasticsearch",
     "elasticsearch_transport": "elasticsearch",
     "mariadb": "mariadb",
+    "web": "cmdb-web",
 }
 """Which program listens on a port."""
 

@@ -309,7 +309,7 @@ class Stack:
             return left
         known = self.supervisor.states()
         # Writers before what they write to, so that nothing has to wait for a service that is gone.
-        for group in (["agent"], ["pipeline", "cmdb-worker"], list(SERVICES)):
+        for group in (["agent"], ["pipeline", "cmdb-worker", "cmdb-web"], list(SERVICES)):
             self.stop_programs([name for name in group if name in known])
         self.supervisor.shutdown()
         self._kill_after(20)

@@ -44,7 +44,7 @@ def show(stack: Stack, as_json: bool) -> int:
     groups = None
     if health_of.get("kafka") == "ok" and any(name in states for name in GROUPS):
         groups = _groups(stack, endpoints)
-    health_of |= {name: _part_health(stack, name, groups) for name in PARTS if _alive(states, name)}
+    health_of |= {name: _part_health(stack, endpoints, name, groups) for name in PARTS if _alive(states, name)}
     memory: dict[str, int] = {}
     for process in processes.find(stack.layout.state):
         memory[process.program] = memory.get(process.program, 0) + process.rss_bytes()
@@ -80,10 +80,12 @@ def _service_health(stack: Stack, endpoints: Endpoints, name: str) -> str:
     return stack.ask(name, endpoints, machine.find().mariadb) or "ok"
 
 
-def _part_health(stack: Stack, name: str, groups: dict[str, Any] | None) -> str:
+def _part_health(stack: Stack, endpoints: Endpoints, name: str, groups: dict[str, Any] | None) -> str:
     """What a part of ours says of itself, or what Kafka says of it."""
     if name == "agent":
         return _agent_health(stack)
+    if name == "cmdb-web":
+        return health.web(endpoints.web) or "ok"
     if groups is None:
         return "Kafka cannot say whether it reads"
     return "ok" if groups[GROUPS[name]]["members"] else "does not read from Kafka (yet)"

@@ -22,6 +22,7 @@ FIRST_DOCUMENT_SECONDS = 60
 PUBLISH_SECONDS = 30
 SOURCES = {
     "cmdb-worker": ("wire/src", "cmdb/src"),
+    "cmdb-web": ("wire/src", "cmdb/src"),
     "pipeline": ("wire/src", "pipeline/src", "es/templates"),
     "agent": ("wire/src", "agent/src"),
 }
@@ -54,15 +55,17 @@ def up(stack: Stack, services_only: bool) -> None:
     _write_stack_file(stack, endpoints, source, host)
 
     stack.start_supervisor()
+    first_login: dict[str, str] | None = None
     took = _start_services(stack, endpoints, found)
     if not services_only:
         started = [part for part in PARTS if not stack.supervisor.states()[part].alive]
         since = datetime.now(UTC)
-        if "cmdb-worker" in started:
+        if "cmdb-worker" in started or "cmdb-web" in started:
             _command(stack, "cmdb-worker", "db", "upgrade")
+            first_login = _first_login(stack)
         if "cmdb-worker" in started or "pipeline" in started:
             _command(stack, "pipeline", "setup")  # the topics of both, and the index templates
-        for part in ("cmdb-worker", "pipeline"):
+        for part in ("cmdb-worker", "pipeline", "cmdb-web"):
             if part in started:
                 stack.supervisor.start(part)
         if "agent" in started or host is None:
@@ -73,8 +76,15 @@ def up(stack: Stack, services_only: bool) -> None:
         elif not started:
             since = datetime.fromtimestamp(0, UTC)
         _wait_first_document(stack, endpoints, host["id"], since, started)
+        stack.wait_for(
+            "web application",
+            lambda: health.web(endpoints.web),
+            FIRST_DOCUMENT_SECONDS,
+            watched=PROGRAMS,
+            blamed=("cmdb-web",),
+        )
         took |= dict.fromkeys(started, 0.0)
-    _summary(stack, endpoints, source, bool(took), services_only)
+    _summary(stack, endpoints, source, bool(took), services_only, first_login)
 
 
 # -- services ---
@@ -196,6 +206,13 @@ def _register_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
     return host
 
 
+def _first_login(stack: Stack) -> dict[str, str] | None:
+    """Makes the first administrator; gives back name and password, None if there is one already."""
+    answer = _command(stack, "cmdb-worker", "user", "create-admin", "--print-once")
+    found = dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
+    return found if {"user", "password"} <= found.keys() else None
+
+
 def _wait_first_document(stack: Stack, endpoints: Endpoints, host_id: str, since: datetime, started: list[str]) -> None:
     """Waits until a metrics document of this host, not older than `since`, is found; fails as soon as a part ends."""
     body: dict[str, Any] = {
@@ -267,12 +284,25 @@ def _write_stack_file(
     write(stack.layout.stack_file, json.dumps(content, indent=2) + "\n")
 
 
-def _summary(stack: Stack, endpoints: Endpoints, source: machine.LogSource, started: bool, services_only: bool) -> None:
+def _summary(
+    stack: Stack,
+    endpoints: Endpoints,
+    source: machine.LogSource,
+    started: bool,
+    services_only: bool,
+    first_login: dict[str, str] | None,
+) -> None:
     layout = stack.layout
     option = "" if layout.state == layout.shared else f" --state {layout.state}"
     lines = [
         f"{'up' if started else 'all was up'} after {stack.console.seconds:.1f} s",
         "",
+        *([] if services_only else [f"  ezadmin        {endpoints.web}"]),
+        *(
+            [f"                 sign in as {first_login['user']} with {first_login['password']} (shown only this once)"]
+            if first_login
+            else []
+        ),
         f"  Elasticsearch  {endpoints.elasticsearch}",
         f"  Kafka          {endpoints.kafka}",
         f"  MariaDB        mariadb --defaults-file={layout.etc / 'mariadb-client.cnf'}",

@@ -19,6 +19,7 @@ PORTS = {
     "elasticsearch": 21003,
     "elasticsearch_transport": 21004,
     "mariadb": 21005,
+    "web": 21006,
 }
 
 
@@ -102,8 +103,12 @@ def test_part_configurations_are_toml_with_the_agreed_keys(layout: Layout, endpo
         "prefix": "ezadmin",
         "database": "mysql+pymysql://ezadmin:secret@127.0.0.1:21005/ezadmin?charset=utf8mb4",
         "config_signing_key": str(layout.keys / "config.key"),
+        "secret_key_file": str(layout.keys / "web.secret"),
         "kafka": {"bootstrap": "127.0.0.1:21001"},
+        "elasticsearch": {"url": "http://127.0.0.1:21003"},
+        "web": {"port": 21006, "workers": 1},
     }
+    assert tomllib.loads(config.cmdb_toml(layout, endpoints, "http://g"))["grafana_url"] == "http://g"
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -140,6 +145,7 @@ def test_stack_json_holds_every_endpoint(layout: Layout, endpoints: Endpoints) -
     assert json.loads(json.dumps(content)) == {
         "kafka": "127.0.0.1:21001",
         "elasticsearch": "http://127.0.0.1:21003",
+        "web": "http://127.0.0.1:21006",
         "mariadb": {
             "host": "127.0.0.1",
             "port": 21005,
