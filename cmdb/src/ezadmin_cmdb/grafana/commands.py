@@ -23,10 +23,17 @@ def _server_options(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--url", required=True, envvar="GRAFANA_URL", show_envvar=True, help="Grafana's address."),
             click.option(
-                "--token", envvar="GRAFANA_TOKEN", show_envvar=True, help="Token of a service account with the role Admin."
+                "--token",
+                envvar="GRAFANA_TOKEN",
+                show_envvar=True,
+                help="Token of a service account with the role Admin.",
             ),
-            click.option("--user", envvar="GRAFANA_USER", show_envvar=True, help="A user with the role Admin, without token."),
-            click.option("--password", envvar="GRAFANA_PASSWORD", show_envvar=True, help="The user's password; else asked for."),
+            click.option(
+                "--user", envvar="GRAFANA_USER", show_envvar=True, help="A user with the role Admin, without token."
+            ),
+            click.option(
+                "--password", envvar="GRAFANA_PASSWORD", show_envvar=True, help="The user's password; else asked for."
+            ),
         )
     ):
         function = option(function)
@@ -62,7 +69,9 @@ def _target_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 show_envvar=True,
                 help="ezadmin's web application as browsers reach it, for links to host pages.",
             ),
-            click.option("--prefix", default="ezadmin", show_default=True, help="The installation's prefix of index names."),
+            click.option(
+                "--prefix", default="ezadmin", show_default=True, help="The installation's prefix of index names."
+            ),
         )
     ):
         function = option(function)
@@ -101,7 +110,9 @@ def _check(url: str, token: str | None, user: str | None, password: str | None) 
 
 
 @grafana_commands.command("provision")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Grafana's provisioning folder.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Grafana's provisioning folder."
+)
 @_target_options
 def _provision(
     out: Path,
@@ -126,7 +137,9 @@ def _credential(token: str | None, user: str | None, password: str | None) -> st
         return token
     account = _account("Grafana", user, password)
     if account is None:
-        raise click.UsageError("give --token, or --user and --password (or GRAFANA_TOKEN, GRAFANA_USER, GRAFANA_PASSWORD)")
+        raise click.UsageError(
+            "give --token, or --user and --password (or GRAFANA_TOKEN, GRAFANA_USER, GRAFANA_PASSWORD)"
+        )
     return account
 
 

@@ -21,7 +21,12 @@ def templates(names: Names) -> dict[str, str]:
 
 
 def write(
-    folder: Path, names: Names, elasticsearch_url: str, web_url: str, user: str | None = None, password: str | None = None
+    folder: Path,
+    names: Names,
+    elasticsearch_url: str,
+    web_url: str,
+    user: str | None = None,
+    password: str | None = None,
 ) -> None:
     """Write ``datasources/``, ``dashboards/`` and the dashboards themselves (``json/``) below ``folder``, ready to be
     Grafana's ``paths.provisioning``. Raises OSError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -64,9 +65,7 @@ class Server:
 
     # -- push ---
 
-    def push(
-        self, names: Names, elasticsearch_url: str, web_url: str, account: Account | None = None
-    ) -> Iterator[str]:
+    def push(self, names: Names, elasticsearch_url: str, web_url: str, account: Account | None = None) -> Iterator[str]:
         """Make or bring up to date the folder, the data sources and the dashboards; yields a line for each.
 
         Run again it changes nothing that is as it should be. ``account`` is what Grafana signs in to Elasticsearch with.
@@ -105,7 +104,9 @@ class Server:
             # a password cannot be read back, so a data source with one is always written
             if "secureJsonData" not in wanted and all(there.get(key) == value for key, value in wanted.items()):
                 return "there"
-            self._api.datasource.update_datasource(there["id"], {**wanted, "id": there["id"], "version": there["version"]})
+            self._api.datasource.update_datasource(
+                there["id"], {**wanted, "id": there["id"], "version": there["version"]}
+            )
             return "brought up to date"
 
     def _find_source(self, uid: str) -> dict[str, Any] | None:
@@ -124,7 +125,12 @@ class Server:
                 return "there, provisioned by a file of the Grafana server: left as it is"
             if there is not None and _content(there["dashboard"]) == _content(wanted):
                 return "there"
-            body = {"dashboard": wanted, "folderUid": FOLDER_UID, "overwrite": True, "message": "ezadmin-cmdb grafana push"}
+            body = {
+                "dashboard": wanted,
+                "folderUid": FOLDER_UID,
+                "overwrite": True,
+                "message": "ezadmin-cmdb grafana push",
+            }
             self._api.dashboard.update_dashboard(body)
             return "made" if there is None else "brought up to date"
 
@@ -194,7 +200,8 @@ class Server:
         found, wanted = bundle.build_of(there["dashboard"]), bundle.build_of(ours)
         if found != wanted:
             return Finding(
-                False, f"{what} is of another version ({found or 'unknown'}, not {wanted}): run ezadmin-cmdb grafana push"
+                False,
+                f"{what} is of another version ({found or 'unknown'}, not {wanted}): run ezadmin-cmdb grafana push",
             )
         if _shown(there["dashboard"]) != _shown(ours):
             return Finding(True, f"{what} is of this version, with changes made in Grafana: push would undo them")
@@ -214,7 +221,7 @@ class Server:
             raise GrafanaError(f"Grafana at {self.url} refuses {what}: {text}") from error
         except (OSError, ValueError) as error:
             # requests' errors are OSErrors; an answer that is no JSON comes from something else than Grafana
-            raise GrafanaError(f"no Grafana answers at {self.url}: {error}") from error
+            raise GrafanaError(f"no Grafana answers at {self.url}: {_innermost(error)}") from error
 
 
 class _AnswerError(Exception):
@@ -241,11 +248,12 @@ def _shown(dashboard: dict[str, Any]) -> list[Any]:
     """Titles and queries of the panels: what a person who edits a dashboard changes, whatever else Grafana rewrites."""
     panels = [*dashboard.get("panels", [])]
     panels += [inner for panel in panels for inner in panel.get("panels") or []]
+    return sorted((panel.get("title", ""), _asked(panel)) for panel in panels)
+
+
+def _asked(panel: dict[str, Any]) -> str:
     asked = ("query", "metrics", "bucketAggs")
-    return sorted(
-        (panel.get("title", ""), repr([[target.get(key) for key in asked] for target in panel.get("targets") or []]))
-        for panel in panels
-    )
+    return json.dumps([[target.get(key) for key in asked] for target in panel.get("targets") or []], sort_keys=True)
 
 
 def _reason(error: Exception) -> str:
@@ -255,3 +263,9 @@ def _reason(error: Exception) -> str:
         first = next((result.get("error") for result in results.values() if result.get("error")), None)
         return str(first or response.get("message") or response)
     return str(error)
+
+
+def _innermost(error: BaseException) -> str:
+    """What is behind an error of requests, which wraps urllib3's, which wraps the socket's."""
+    wrapped = getattr(error, "reason", None) or next(iter(error.args), None)
+    return _innermost(wrapped) if isinstance(wrapped, BaseException) else str(error)

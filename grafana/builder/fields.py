@@ -1,0 +1,60 @@
+"""Fields of the metrics documents and the unit Grafana shows each in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+UNITS = {
+    "ratio": "percentunit",
+    "byte": "bytes",
+    "byte/s": "Bps",
+    "ms": "ms",
+    "mbit/s": "Mbits",
+    "": "short",
+}
+"""Grafana's unit for a unit of es/fields.json; ``1/s`` depends on what is counted, see :func:`unit_of`."""
+
+PERIOD = {"system.core": 60, "system.filesystem": 60}
+"""Seconds between two documents of a dataset, where it is not the agent's tick."""
+TICK = 10
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field as es/fields.json has it."""
+
+    name: str
+    dataset: str
+    unit: str
+    kind: str
+
+
+@cache
+def fields() -> dict[str, Field]:
+    """All fields by name. Fields of all datasets (``@timestamp``) are those of the first."""
+    found: dict[str, Field] = {}
+    for entry in json.loads((ROOT / "es" / "fields.json").read_text("utf-8")):
+        found.setdefault(entry["name"], Field(entry["name"], entry["dataset"], entry["unit"], entry["kind"]))
+    return found
+
+
+def unit_of(name: str) -> str:
+    """Grafana's unit of a field of the metrics. Raises KeyError for a field or unit that is not known."""
+    field = fields()[name]
+    if field.kind == "date":
+        return "dateTimeFromNow"
+    if field.unit != "1/s":
+        return UNITS[field.unit]
+    if ".diskio." in name:
+        return "iops"
+    return "pps" if ".network." in name else "cps"
+
+
+def period_of(name: str) -> int:
+    """Seconds between two values of a field."""
+    return PERIOD.get(fields()[name].dataset, TICK)

@@ -1,0 +1,75 @@
+"""Variables and links that all dashboards share."""
+
+from __future__ import annotations
+
+import json
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models import dashboard as model
+
+from builder.queries import METRICS, source
+from ezadmin_cmdb.grafana.bundle import WEB_URL
+
+TAG = "ezadmin"
+FLEET = "ezadmin-fleet"
+HOST = "ezadmin-host"
+DEFAULT_WEB_URL = "http://127.0.0.1:8080"
+"""What links lead to until an installation puts its own address there."""
+HOST_LIMIT = 5000
+
+
+def web_url() -> dashboard.ConstantVariable:
+    """Where the web application is."""
+    return constant(WEB_URL, DEFAULT_WEB_URL)
+
+
+def constant(name: str, value: str) -> dashboard.ConstantVariable:
+    """A hidden variable of one value."""
+    option = model.VariableOption(selected=True, text=value, value=value)
+    made = dashboard.ConstantVariable(name).value(value)
+    built = made.build()
+    built.current, built.options, built.skip_url_sync = option, [option], True
+    return made
+
+
+def interval() -> dashboard.IntervalVariable:
+    """Width of the intervals that figures are averaged over."""
+    choices = ("10s", "30s", "1m", "5m", "15m", "1h", "6h", "1d")
+    auto = model.VariableOption(selected=True, text="auto", value="$__auto_interval_interval")
+    options = [model.VariableOption(selected=False, text=choice, value=choice) for choice in choices]
+    made = dashboard.IntervalVariable("interval").label("Interval").values(",".join(choices))
+    return made.auto(True).step_count(240).min_interval("10s").current(auto).options([auto, *options])
+
+
+def host() -> dashboard.QueryVariable:
+    """The host, by the name that people know."""
+    made = _terms("host", "host.name", "event.dataset:system.host").label("Host")
+    return made.multi(False).include_all(False).sort(model.VariableSort.ALPHABETICAL_ASC)
+
+
+def host_id() -> dashboard.QueryVariable:
+    """Hidden: every ``host.id`` that had the chosen name in the time range (or is the chosen value: a link may carry the
+    id). Panels ask for these, so what a host sent under an earlier name is shown as well."""
+    every = model.VariableOption(selected=True, text=["All"], value=["$__all"])
+    made = _terms("host_id", "host.id", "event.dataset:system.host AND (host.name:$host OR host.id:$host)")
+    made.hide(model.VariableHide.HIDE_VARIABLE).multi(True).include_all(True).current(every)
+    made.build().skip_url_sync = True
+    return made
+
+
+def other_dashboards() -> dashboard.DashboardLink:
+    """The menu of all ezadmin dashboards, with the time range kept."""
+    link = dashboard.DashboardLink("ezadmin").type(model.DashboardLinkType.DASHBOARDS).tags([TAG])
+    return link.as_dropdown(True).keep_time(True).include_vars(False).target_blank(False)
+
+
+def link(title: str, url: str, tooltip: str) -> dashboard.DashboardLink:
+    """A link above the dashboard."""
+    made = dashboard.DashboardLink(title).type(model.DashboardLinkType.LINK).url(url).tooltip(tooltip)
+    return made.icon("external link").target_blank(True).keep_time(False).include_vars(False)
+
+
+def _terms(name: str, field: str, query: str) -> dashboard.QueryVariable:
+    text = json.dumps({"find": "terms", "field": field, "query": query, "size": HOST_LIMIT})
+    made = dashboard.QueryVariable(name).query(text).datasource(source(METRICS))
+    return made.refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
