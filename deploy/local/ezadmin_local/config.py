@@ -50,6 +50,11 @@ class Endpoints:
         return f"http://127.0.0.1:{self.ports['web']}"
 
     @property
+    def grafana(self) -> str:
+        """URL of the stack's own Grafana, if it runs one."""
+        return f"http://127.0.0.1:{self.ports['grafana']}"
+
+    @property
     def database_url(self) -> str:
         """SQLAlchemy URL of the database."""
         return (
@@ -339,6 +344,44 @@ def part_environment(layout: Layout, part: str) -> dict[str, str]:
 
 def _toml(value: str | Path) -> str:
     return json.dumps(str(value), ensure_ascii=False)  # a JSON string is a TOML basic string
+
+
+# -- Grafana ---
+
+
+def grafana_ini(layout: Layout, endpoints: Endpoints) -> str:
+    """Configuration of the stack's own Grafana: whoever reaches the port may look, nobody is asked, nothing is fetched."""
+    data = layout.data / "grafana"
+    return f"""\
+# Written by deploy/local/up at each start; changes here are lost.
+[paths]
+data = {data}
+logs = {layout.run}
+plugins = {data / "plugins"}
+provisioning = {layout.etc / "grafana"}
+[server]
+http_addr = 127.0.0.1
+http_port = {endpoints.ports["grafana"]}
+[log]
+mode = console
+level = warn
+[auth.anonymous]
+enabled = true
+org_role = Viewer
+[analytics]
+reporting_enabled = false
+check_for_updates = false
+check_for_plugin_updates = false
+[news]
+news_feed_enabled = false
+[security]
+admin_user = admin
+# $__file: Grafana reads it from there
+admin_password = $__file{{{layout.keys / "grafana.password"}}}
+disable_gravatar = true
+[plugins]
+plugin_admin_enabled = false
+"""
 
 
 # -- supervisord and stack.json ---

@@ -65,6 +65,14 @@ def mariadb(client: Path, client_cnf: Path) -> str | None:
     return result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "gives no answer"
 
 
+def grafana(url: str) -> str | None:
+    """Asks Grafana for its own health, its database included."""
+    try:
+        return None if get_json(f"{url}/api/health").get("database") == "ok" else "its database does not work"
+    except OSError as error:
+        return _reason(error)
+
+
 def web(url: str) -> str | None:
     """Asks the web application whether its processes answer."""
     try:

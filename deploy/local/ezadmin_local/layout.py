@@ -17,7 +17,10 @@ SERVICES = ("kafka", "elasticsearch", "mariadb")
 PARTS = ("cmdb-worker", "pipeline", "cmdb-web", "agent")
 """Our own programs, in the order of the start: keys are published before what they sign is sent."""
 
-PROGRAMS = SERVICES + PARTS
+GRAFANA = "grafana"
+"""A program of others that comes from no package registry: run where one is installed."""
+
+PROGRAMS = (*SERVICES, *PARTS, GRAFANA)
 
 PACKAGES = ("wire", "agent", "pipeline", "cmdb")
 """Folders of the checkout that are installed, editable, into the virtual environment."""

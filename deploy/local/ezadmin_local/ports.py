@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import LocalError
 
-NAMES = ("kafka", "kafka_controller", "elasticsearch", "elasticsearch_transport", "mariadb", "web")
+NAMES = ("kafka", "kafka_controller", "elasticsearch", "elasticsearch_transport", "mariadb", "web", "grafana")
 OWNERS = {
     "kafka": "kafka",
     "kafka_controller": "kafka",
@@ -19,6 +19,7 @@ OWNERS = {
     "elasticsearch_transport": "elasticsearch",
     "mariadb": "mariadb",
     "web": "cmdb-web",
+    "grafana": "grafana",
 }
 """Which program listens on a port."""
 

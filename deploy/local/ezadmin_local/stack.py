@@ -19,7 +19,7 @@ from . import config, health, install, machine, ports, processes
 from .config import Endpoints, Program, Settings
 from .console import Console
 from .errors import LocalError
-from .layout import PROGRAMS, SERVICES, Layout
+from .layout import GRAFANA, PROGRAMS, SERVICES, Layout
 from .supervisor import ProgramState, Supervisor
 
 LOG_LINES = 20
@@ -309,7 +309,7 @@ class Stack:
             return left
         known = self.supervisor.states()
         # Writers before what they write to, so that nothing has to wait for a service that is gone.
-        for group in (["agent"], ["pipeline", "cmdb-worker", "cmdb-web"], list(SERVICES)):
+        for group in (["agent"], ["pipeline", "cmdb-worker", "cmdb-web", GRAFANA], list(SERVICES)):
             self.stop_programs([name for name in group if name in known])
         self.supervisor.shutdown()
         self._kill_after(20)
@@ -346,6 +346,8 @@ class Stack:
             return health.kafka(endpoints.kafka)
         if program == "elasticsearch":
             return health.elasticsearch(endpoints.elasticsearch)
+        if program == GRAFANA:
+            return health.grafana(endpoints.grafana)
         return health.mariadb(mariadb, self.layout.etc / "mariadb-client.cnf")
 
     def wait_healthy(

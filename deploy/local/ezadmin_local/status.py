@@ -9,7 +9,7 @@ from typing import Any
 
 from . import health, machine, processes
 from .config import PREFIX, Endpoints
-from .layout import PARTS, PROGRAMS, SERVICES
+from .layout import GRAFANA, PARTS, PROGRAMS, SERVICES
 from .stack import Stack
 from .supervisor import ProgramState
 
@@ -40,7 +40,7 @@ def show(stack: Stack, as_json: bool) -> int:
     endpoints = stack.endpoints()
     states = stack.supervisor.states()
     programs = [name for name in PROGRAMS if name in states] or list(SERVICES)
-    health_of = {name: _service_health(stack, endpoints, name) for name in SERVICES if _alive(states, name)}
+    health_of = {name: _service_health(stack, endpoints, name) for name in (*SERVICES, GRAFANA) if _alive(states, name)}
     groups = None
     if health_of.get("kafka") == "ok" and any(name in states for name in GROUPS):
         groups = _groups(stack, endpoints)

@@ -12,14 +12,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from . import config, health, install, machine
+from . import config, grafana, health, install, machine
 from .config import PREFIX, Endpoints, Program
 from .errors import LocalError
-from .layout import PACKAGES, PARTS, PROGRAMS, SERVICES, Layout
+from .layout import GRAFANA, PACKAGES, PARTS, SERVICES, Layout
 from .stack import Stack, write
 
 FIRST_DOCUMENT_SECONDS = 60
 PUBLISH_SECONDS = 30
+RUNNING = SERVICES + PARTS
 SOURCES = {
     "cmdb-worker": ("wire/src", "cmdb/src"),
     "cmdb-web": ("wire/src", "cmdb/src"),
@@ -48,8 +49,9 @@ def up(stack: Stack, services_only: bool) -> None:
     source = machine.log_source(layout.log / "events.log")
     if source.own and source.file:
         source.file.touch(mode=0o600)
+    found_grafana = None if services_only else grafana.find()
     if not services_only:
-        programs += _write_parts(stack, endpoints, source)
+        programs += _write_parts(stack, endpoints, source, found_grafana)
     stack.write_supervisor(programs)
     host = _known_host(layout)
     _write_stack_file(stack, endpoints, source, host)
@@ -80,11 +82,13 @@ def up(stack: Stack, services_only: bool) -> None:
             "web application",
             lambda: health.web(endpoints.web),
             FIRST_DOCUMENT_SECONDS,
-            watched=PROGRAMS,
+            watched=RUNNING,
             blamed=("cmdb-web",),
         )
+        _bring_dashboards(stack, endpoints, found_grafana)
         took |= dict.fromkeys(started, 0.0)
-    _summary(stack, endpoints, source, bool(took), services_only, first_login)
+    grafana_url = _grafana_url(endpoints, found_grafana)
+    _summary(stack, endpoints, source, bool(took), services_only, first_login, grafana_url)
 
 
 # -- services ---
@@ -133,21 +137,30 @@ def _start_services(stack: Stack, endpoints: Endpoints, found: machine.Machine) 
 # -- ezadmin's own parts ---
 
 
-def _write_parts(stack: Stack, endpoints: Endpoints, source: machine.LogSource) -> list[Program]:
+def _write_parts(
+    stack: Stack,
+    endpoints: Endpoints,
+    source: machine.LogSource,
+    found_grafana: grafana.Installed | grafana.Running | None,
+) -> list[Program]:
     """Writes the configuration of our own programs; gives back how they are started."""
     layout = stack.layout
-    write(layout.config_of("cmdb-worker"), config.cmdb_toml(layout, endpoints))
+    write(layout.config_of("cmdb-worker"), config.cmdb_toml(layout, endpoints, _grafana_url(endpoints, found_grafana)))
     write(layout.config_of("pipeline"), config.pipeline_toml(endpoints, _config_public_key(stack)))
     write(layout.config_of("agent"), config.agent_toml(layout, endpoints, source.file if source.own else None))
+    own = [grafana.program(layout, endpoints, found_grafana)] if isinstance(found_grafana, grafana.Installed) else []
     return [
-        Program(
-            part,
-            config.part_command(layout, part),
-            layout.run,
-            start_seconds=2,
-            stamp=config.stamp(layout.config_of(part).read_bytes(), *_sources(layout, part)),
-        )
-        for part in PARTS
+        *own,
+        *(
+            Program(
+                part,
+                config.part_command(layout, part),
+                layout.run,
+                start_seconds=2,
+                stamp=config.stamp(layout.config_of(part).read_bytes(), *_sources(layout, part)),
+            )
+            for part in PARTS
+        ),
     ]
 
 
@@ -206,6 +219,25 @@ def _register_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
     return host
 
 
+def _grafana_url(endpoints: Endpoints, found: grafana.Installed | grafana.Running | None) -> str | None:
+    return endpoints.grafana if isinstance(found, grafana.Installed) else found.url if found else None
+
+
+def _bring_dashboards(stack: Stack, endpoints: Endpoints, found: grafana.Installed | grafana.Running | None) -> None:
+    """Starts the installed Grafana with the dashboards, or brings them to the running one; without one, goes on."""
+    if found is None:
+        return
+    where = ("--elasticsearch-url", endpoints.elasticsearch, "--web-url", endpoints.web, "--prefix", PREFIX)
+    if isinstance(found, grafana.Running):
+        _command(stack, "cmdb-worker", "grafana", "push", "--url", found.url, *where)
+        return
+    _command(stack, "cmdb-worker", "grafana", "provision", "--out", str(stack.layout.etc / "grafana"), *where)
+    if not stack.supervisor.states()[GRAFANA].alive:
+        stack.supervisor.start(GRAFANA)
+        since = {GRAFANA: time.monotonic()}
+        stack.wait_healthy({GRAFANA: lambda: health.grafana(endpoints.grafana)}, since, tell=[GRAFANA])
+
+
 def _first_login(stack: Stack) -> dict[str, str] | None:
     """Makes the first administrator; gives back name and password, None if there is one already."""
     answer = _command(stack, "cmdb-worker", "user", "create-admin", "--print-once")
@@ -240,7 +272,7 @@ def _wait_first_document(stack: Stack, endpoints: Endpoints, host_id: str, since
         "first document of this machine",
         question,
         FIRST_DOCUMENT_SECONDS,
-        watched=PROGRAMS,
+        watched=RUNNING,
         blamed=("agent", "pipeline"),
     )
     if started:
@@ -291,6 +323,7 @@ def _summary(
     started: bool,
     services_only: bool,
     first_login: dict[str, str] | None,
+    grafana_url: str | None,
 ) -> None:
     layout = stack.layout
     option = "" if layout.state == layout.shared else f" --state {layout.state}"
@@ -303,6 +336,7 @@ def _summary(
             if first_login
             else []
         ),
+        *([f"  Grafana        {grafana_url}"] if grafana_url else []),
         f"  Elasticsearch  {endpoints.elasticsearch}",
         f"  Kafka          {endpoints.kafka}",
         f"  MariaDB        mariadb --defaults-file={layout.etc / 'mariadb-client.cnf'}",
@@ -314,5 +348,7 @@ def _summary(
             f"  An event: echo 'hello' >> {source.file}" if source.own else "  An event: logger hello",
             f"  It is found in {endpoints.elasticsearch}/{PREFIX}-logs-*/_search?q=message:hello",
         ]
+        if grafana_url is None:
+            lines += ["", f"  {grafana.HOW_TO_GET}"]
     lines += ["", f"  next: deploy/local/status{option} | logs NAME{option} | down{option}"]
     stack.console.say("\n".join(lines))

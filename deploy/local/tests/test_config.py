@@ -20,6 +20,7 @@ PORTS = {
     "elasticsearch_transport": 21004,
     "mariadb": 21005,
     "web": 21006,
+    "grafana": 21007,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask
 from kafka import KafkaConsumer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -63,8 +63,8 @@ class StateConsumer(Part):
             self._disconnect()
 
     def _connect(self) -> Any:
-        return KafkaConsumer(
-            self._settings.names.state,
+        topic = self._settings.names.state
+        consumer = KafkaConsumer(
             bootstrap_servers=self._settings.kafka,
             group_id=self._settings.names.consumer_group("cmdb-worker"),
             enable_auto_commit=False,
@@ -76,6 +76,12 @@ class StateConsumer(Part):
             bootstrap_timeout_ms=3_000,
             metadata_max_age_ms=30_000,
         )
+        # kafka-python loses metadata that arrives while it joins a group, and stays without partitions: ask before
+        if not consumer.partitions_for_topic(topic):
+            consumer.close()
+            raise UnknownTopicOrPartitionError(f"topic {topic} does not exist (yet); ezadmin-pipeline setup makes it")
+        consumer.subscribe([topic])
+        return consumer
 
     def _disconnect(self) -> None:
         self._letters.close()

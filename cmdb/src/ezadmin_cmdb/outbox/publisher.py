@@ -150,9 +150,10 @@ class Publisher(Part):
                 if not right and (entry.published_revision >= entry.revision or _ahead(found, entry)):
                     services.renew(key, found.revision if found else 0)
                     _log.warning("%s in the topic is not what the database says: publishing it again", key)
-        for key in held.keys() - known.keys():
-            _log.warning("%s stands in the topic and is not in the database: deleting it", key)
-            self._publish([Entry(key, 0, None, 0)])
+            for key in held.keys() - known.keys():
+                _log.warning("%s stands in the topic and is not in the database: deleting it", key)
+                # its revision is kept: readers ignore a lower one, should the record come again
+                services.forget(key, held[key].revision)
 
     def _disconnect(self) -> None:
         if self._producer is not None:

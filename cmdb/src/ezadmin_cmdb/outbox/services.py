@@ -61,6 +61,12 @@ def mark_published(key: str, revision: int) -> None:
     )
 
 
+def forget(key: str, above: int) -> None:
+    """Take up a record that only the topic has, as a deleted one with a revision beyond ``above``."""
+    db.session.add(ConfigRecord(key=key, revision=above + 1, body=None))
+    db.session.flush()
+
+
 def renew(key: str, above: int) -> None:
     """Give a record a revision beyond ``above`` and its own, so that it is published and believed again."""
     row = db.session.get(ConfigRecord, key, with_for_update=True, populate_existing=True)
