@@ -85,7 +85,8 @@ def check_document(document: bytes, host: str = HOST) -> None:
     assert members["host.id"] == (host, 1)
     assert members["host.name"][1] == 1
     assert members["event.ingested"][1] == 1
-    for name, (_, count) in members.items():
+    for written, (_, count) in members.items():
+        name = written.rstrip(".") or written
         assert name not in OWNED - {"event.ingested", "labels", ORIGINAL_TIMESTAMP}, name
         assert not name.startswith(("host.", "agent.", "labels.")) or name in ("host.id", "host.name"), name
         if name in ("labels", ORIGINAL_TIMESTAMP):
@@ -266,7 +267,19 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("spell", SPELLINGS)
 @pytest.mark.parametrize(
-    "name", [*sorted(OWNED), "host.id", "host.name", "host.os.name", "host.", "agent.id", "labels.site", "labels."]
+    "name",
+    [
+        *sorted(OWNED),
+        *(f"{name}." for name in sorted(OWNED)),  # Elasticsearch drops dots at the end of a name
+        "host.id",
+        "host.name",
+        "host.os.name",
+        "host.id..",
+        "agent.id",
+        "labels.site",
+        "event...",
+        "event.ingested..",
+    ],
 )
 def test_owned_names_in_every_spelling(name: str, spell: Any) -> None:
     spelled = spell(name)
@@ -310,6 +323,8 @@ def test_a_name_in_overlong_utf8_is_no_way_to_speak_for_another_host(key: bytes)
         b'"event.kind":"event"',
         b'"event.ingested_at":1',
         b'"agents":1',
+        b'"message.":1',
+        b'"fields":{"event.":"."}',
         b'"log":{"level":"info"}',
     ],
 )

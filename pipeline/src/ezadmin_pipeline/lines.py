@@ -34,6 +34,7 @@ _OWNED_NAMES = frozenset(
 )
 # a name under an owned prefix, plain or written with escapes; the others are refused by the guarded peek at no cost
 _SUSPECTS = (b'"host.', b'"agent.', b'"labels.', b"\\u")
+_ENDS_WITH_DOT = re.compile(rb'\."\s*:')  # Elasticsearch drops dots at the end of a name: "event." is "event"
 _MINUTE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}")
 
 
@@ -86,7 +87,7 @@ def suspicious(value: bytes) -> bool:
     Bytes that are no UTF-8 are suspect, too: Elasticsearch's parser takes overlong ones in names (``c1 a8`` for ``h``),
     so ``host`` could be written with them, and the peek does not look at what it passes over.
     """
-    if any(suspect in value for suspect in _SUSPECTS):
+    if any(suspect in value for suspect in _SUSPECTS) or _ENDS_WITH_DOT.search(value):
         return True
     try:
         value.decode()
@@ -172,7 +173,8 @@ class LineReader:
 
 def _owned_name(line: bytes) -> str | None:
     for name in orjson.loads(line):
-        if name in _OWNED_ROOTS or name in _OWNED_NAMES or name.startswith(_OWNED_PREFIXES):
+        bare = name.rstrip(".")
+        if bare in _OWNED_ROOTS or bare in _OWNED_NAMES or bare.startswith(_OWNED_PREFIXES):
             return str(name)
     return None
 
