@@ -107,11 +107,12 @@ def database(stack: Stack) -> Iterator[str]:
     import pymysql
 
     given = stack.mariadb
-    name = f"t{secrets.token_hex(5)}"
-    connection = pymysql.connect(unix_socket=given["socket"], user=given.get("admin", "root"), autocommit=True)
+    name = f"ezadmin_t{secrets.token_hex(5)}"  # the stack's user may make databases of this prefix
+    connection = pymysql.connect(
+        host=given["host"], port=given["port"], user=given["user"], password=given["password"], autocommit=True
+    )
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-        cursor.execute(f"GRANT ALL ON {name}.* TO '{given['user']}'@'%'")
     yield f"mysql+pymysql://{given['user']}:{given['password']}@{given['host']}:{given['port']}/{name}?charset=utf8mb4"
     with connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")

@@ -11,6 +11,8 @@ import secrets
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,7 +119,7 @@ def test_everything_is_healthy_and_every_dataset_arrives(local: LocalStack) -> N
 
     wait_until(lambda: datasets() >= DATASETS, 60, "documents of every dataset of metrics are there")
     status = local.command("status")
-    for part in ("kafka", "elasticsearch", "mariadb", "pipeline", "cmdb-worker", "agent"):
+    for part in ("kafka", "elasticsearch", "mariadb", "pipeline", "cmdb-worker", "cmdb-web", "agent"):
         assert part in status
 
 
@@ -199,7 +201,7 @@ def test_a_service_is_away(local: LocalStack, service: str) -> None:
     local.supervisor("stop", service)
     time.sleep(OUTAGE)
     parts = {part["part"]: part for part in json.loads(local.command("status", "--json", check=False))["parts"]}
-    for name in ("agent", "pipeline", "cmdb-worker"):
+    for name in ("agent", "pipeline", "cmdb-worker", "cmdb-web"):
         assert parts[name]["state"] == "RUNNING", f"{name} lives on without {service}"
     assert parts["pipeline"]["memory_bytes"] < 200 << 20
     assert parts["agent"]["memory_bytes"] < 80 << 20
@@ -249,3 +251,19 @@ def test_the_agent_is_killed_while_lines_are_written_and_the_file_is_rotated(loc
         assert_each_once(local, word, wanted)
     finally:
         agent.stop()
+
+
+def test_the_pipeline_goes_on_without_the_database(local: LocalStack) -> None:
+    local.supervisor("stop", "mariadb")
+    try:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{local.table['web']}/", timeout=30)
+        assert refused.value.code == 503
+        assert "Traceback" not in refused.value.read().decode()
+        word = f"nodatabase{secrets.token_hex(4)}"
+        with open(local.table["log_file"], "a") as file:
+            file.write(f"{word}\n")
+        wait_until(lambda: local.messages(word), 20, "the line is found")
+    finally:
+        local.supervisor("start", "mariadb")
+    wait_until(local.healthy, 60, "all is healthy again")
