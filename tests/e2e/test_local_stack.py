@@ -11,8 +11,6 @@ import secrets
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -256,10 +254,6 @@ def test_the_agent_is_killed_while_lines_are_written_and_the_file_is_rotated(loc
 def test_the_pipeline_goes_on_without_the_database(local: LocalStack) -> None:
     local.supervisor("stop", "mariadb")
     try:
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{local.table['web']}/", timeout=30)
-        assert refused.value.code == 503
-        assert "Traceback" not in refused.value.read().decode()
         word = f"nodatabase{secrets.token_hex(4)}"
         with open(local.table["log_file"], "a") as file:
             file.write(f"{word}\n")
