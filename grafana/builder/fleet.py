@@ -61,7 +61,7 @@ def build() -> dashboard.Dashboard:
     return made
 
 
-def _numbers() -> list[panels.stat.Panel]:
+def _numbers() -> list[panels.Number]:
     dataset = [Terms("event.dataset", 1)]
     rollup = [Terms("rollup", 1)]
     worst = [Terms("event.dataset", 1)]
@@ -122,7 +122,7 @@ def _numbers() -> list[panels.stat.Panel]:
     ]
 
 
-def _hosts() -> panels.table_panel.Panel:
+def _hosts() -> panels.Table:
     by = [Terms("host.id", variables.HOST_LIMIT), Terms("host.name", 1)]
     seen = [top("@timestamp")]
     now = [avg(CPU), avg(MEMORY), avg(LOAD), avg(NET_IN), avg(NET_OUT)]
@@ -191,7 +191,7 @@ def _hosts() -> panels.table_panel.Panel:
     )
 
 
-def _busiest() -> list[panels.timeseries.Panel]:
+def _busiest() -> list[panels.Graph]:
     hosts = Terms("host.name", TOP)
     return [
         panels.graph(
@@ -237,7 +237,7 @@ def _busiest() -> list[panels.timeseries.Panel]:
     ]
 
 
-def _events() -> list[panels.timeseries.Panel]:
+def _events() -> list[panels.Graph]:
     levels = Terms("log.level", len(panels.LEVEL_COLOURS))
     return [
         panels.bars(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders.elasticsearch import Dataquery
 from grafana_foundation_sdk.models import dashboard as model
 
 from builder import panels, variables
@@ -64,8 +65,8 @@ def build() -> dashboard.Dashboard:
     )
     for variable in (variables.host(), variables.host_id(), variables.interval(), variables.web_url()):
         made.with_variable(variable)
-    for panel in _numbers():
-        made.with_panel(panel)
+    for number in _numbers():
+        made.with_panel(number)
     for title, group in (
         ("CPU", _cpu()),
         ("Memory", _memory()),
@@ -86,8 +87,8 @@ def of(dataset: str) -> str:
     return f"event.dataset:{dataset} AND {ME}"
 
 
-def _numbers() -> list[panels.stat.Panel]:
-    def now(figure: Figure, dataset: str = "system.host", seconds: int = NOW) -> panels.elasticsearch.Dataquery:
+def _numbers() -> list[panels.Number]:
+    def now(figure: Figure, dataset: str = "system.host", seconds: int = NOW) -> Dataquery:
         return table("A", METRICS, latest(of(dataset), seconds), [figure], [Terms("host.name", 1)])
 
     return [
@@ -160,7 +161,7 @@ def _numbers() -> list[panels.stat.Panel]:
     ]
 
 
-def _cpu() -> list[panels.timeseries.Panel]:
+def _cpu() -> list[panels.Graph]:
     states = [avg(f"system.cpu.{state}.norm.pct") for state in STATES]
     loads = [avg("system.load.1"), avg("system.load.5"), avg("system.load.15"), avg("system.cpu.cores")]
     rates = ("context_switches", "interrupts", "soft_interrupts")
@@ -227,7 +228,7 @@ def _cpu() -> list[panels.timeseries.Panel]:
     ]
 
 
-def _memory() -> list[panels.timeseries.Panel]:
+def _memory() -> list[panels.Graph]:
     ram = [avg(f"system.memory.{name}") for name in ("total", "actual.used.bytes", "cached", "buffers", "free")]
     swap = [avg("system.memory.swap.total"), avg("system.memory.swap.used.bytes")]
     paging = [avg("system.memory.swap.in.pages_per_sec"), avg("system.memory.swap.out.pages_per_sec")]
@@ -284,7 +285,7 @@ def _memory() -> list[panels.timeseries.Panel]:
     ]
 
 
-def _network() -> list[panels.timeseries.Panel]:
+def _network() -> list[panels.Graph]:
     traffic = [avg(f"system.network.{way}.bytes_per_sec") for way in ("in", "out")]
     packets = [avg(f"system.network.{way}.packets_per_sec") for way in ("in", "out")]
     faults = [avg(f"system.network.{way}.{what}_per_sec") for way in ("in", "out") for what in ("errors", "dropped")]
@@ -336,7 +337,7 @@ def _network() -> list[panels.timeseries.Panel]:
     ]
 
 
-def _disks() -> list[panels.timeseries.Panel]:
+def _disks() -> list[panels.Graph]:
     query = of("system.diskio")
     rates = [avg(f"system.diskio.{way}.bytes_per_sec") for way in ("read", "write")]
     operations = [avg(f"system.diskio.{way}.count_per_sec") for way in ("read", "write")]
@@ -384,7 +385,7 @@ def _disks() -> list[panels.timeseries.Panel]:
     ]
 
 
-def _filesystems() -> list[panels.timeseries.Panel | panels.table_panel.Panel]:
+def _filesystems() -> list[panels.Graph | panels.Table]:
     query = of("system.filesystem")
     figures = [
         top(FILESYSTEM),
@@ -435,7 +436,7 @@ def _filesystems() -> list[panels.timeseries.Panel | panels.table_panel.Panel]:
     ]
 
 
-def _processes() -> list[panels.timeseries.Panel]:
+def _processes() -> list[panels.Graph]:
     counts = [
         avg(f"system.process.summary.{state}")
         for state in ("total", "running", "sleeping", "idle", "stopped", "zombie")
@@ -463,7 +464,7 @@ def _processes() -> list[panels.timeseries.Panel]:
     ]
 
 
-def _events() -> list[panels.timeseries.Panel | panels.logs.Panel]:
+def _events() -> list[panels.Graph | panels.EventList]:
     levels = Terms("log.level", len(panels.LEVEL_COLOURS))
     return [
         panels.bars(

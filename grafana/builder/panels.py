@@ -33,6 +33,10 @@ BUSY = ((None, "green"), (1.0, "orange"), (2.0, "red"))
 """Thresholds of load per core: as much work as cores, twice as much."""
 PLAIN = ((None, "text"),)
 
+Graph = timeseries.Panel
+Number = stat.Panel
+Table = table_panel.Panel
+EventList = logs.Panel
 Steps = Sequence[tuple[float | None, str]]
 
 
@@ -92,7 +96,7 @@ def graph(
     calcs: Sequence[str] = ("lastNotNull", "max"),
     span: int = 12,
     height: int = 8,
-) -> timeseries.Panel:
+) -> Graph:
     """Lines over time. ``field`` is one of the fields shown: it says how far apart values are, so which hole is a gap.
 
     ``full`` fixes the scale at 0 to 1, for ratios that cannot be above. ``mirrored``: series whose names this pattern
@@ -135,7 +139,7 @@ def bars(
     overrides: Sequence[tuple[model.MatcherConfig, list[model.DynamicConfigValue]]] = (),
     span: int = 12,
     height: int = 8,
-) -> timeseries.Panel:
+) -> Graph:
     """Counts over time as stacked bars; no bar is finer than ``interval``, which is the rollup's window."""
     panel = graph(
         title,
@@ -164,7 +168,7 @@ def number(
     decimals: int | None = None,
     span: int = 3,
     height: int = 4,
-) -> stat.Panel:
+) -> Number:
     """One figure, coloured by its thresholds."""
     panel = stat.Panel().title(title).description(f"{korean}\n\n{english}").unit(unit).span(span).height(height)
     panel.targets([query]).datasource(_source_of([query])).thresholds(_thresholds(thresholds)).no_value("no data")
@@ -187,7 +191,7 @@ def listing(
     overrides: Sequence[tuple[model.MatcherConfig, list[model.DynamicConfigValue]]] = (),
     span: int = 24,
     height: int = 10,
-) -> table_panel.Panel:
+) -> Table:
     """A table. ``columns``: Grafana's name of each column and the name shown, in order; the queries are joined on the
     columns that they have in common."""
     panel = table_panel.Panel().title(title).description(f"{korean}\n\n{english}").span(span).height(height)
@@ -207,9 +211,7 @@ def listing(
     return panel
 
 
-def event_list(
-    title: str, korean: str, english: str, query: elasticsearch.Dataquery, *, height: int = 12
-) -> logs.Panel:
+def event_list(title: str, korean: str, english: str, query: elasticsearch.Dataquery, *, height: int = 12) -> EventList:
     """Events, newest first."""
     panel = logs.Panel().title(title).description(f"{korean}\n\n{english}").span(24).height(height)
     panel.targets([query]).datasource(_source_of([query])).show_time(True).show_labels(False).show_common_labels(False)
@@ -223,8 +225,9 @@ def row(title: str) -> dashboard.Row:
 
 
 def _source_of(queries: Sequence[elasticsearch.Dataquery]) -> model.DataSourceRef:
-    uids = {query.build().datasource.uid for query in queries}
-    return source(uids.pop()) if len(uids) == 1 else model.DataSourceRef(type_val="datasource", uid="-- Mixed --")
+    """The data source of a panel: that of its queries, which is one."""
+    (uid,) = {found.uid for query in queries if (found := query.build().datasource)}
+    return source(str(uid))
 
 
 def _thresholds(given: Steps) -> dashboard.ThresholdsConfig:

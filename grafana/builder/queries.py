@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from grafana_foundation_sdk.builders import elasticsearch as es
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.elasticsearch import TermsOrder
 
@@ -26,7 +28,13 @@ METRIC_IDS = ("1", "5", "6", "7", "8", "9", "10", "11")
 """Ids of metrics; the levels of buckets have 2, 3, 4. A digit each, for Grafana finds the metric to sort by so."""
 BUCKET_IDS = ("2", "3", "4")
 
-_BUILDERS = {"avg": es.Average, "max": es.Max, "min": es.Min, "sum": es.Sum, "cardinality": es.UniqueCount}
+_BUILDERS: dict[str, Any] = {
+    "avg": es.Average,
+    "max": es.Max,
+    "min": es.Min,
+    "sum": es.Sum,
+    "cardinality": es.UniqueCount,
+}
 
 
 @dataclass(frozen=True)
@@ -116,13 +124,16 @@ def latest(query: str, seconds: int) -> str:
 def _query(
     ref: str, uid: str, query: str, figures: Sequence[Figure], levels: Sequence[es.Terms | es.DateHistogram]
 ) -> es.Dataquery:
-    metrics = [_metric(figure, identity) for figure, identity in zip(figures, METRIC_IDS, strict=False)]
+    metrics: list[Builder[Any]] = [
+        _metric(figure, identity) for figure, identity in zip(figures, METRIC_IDS, strict=False)
+    ]
     made = es.Dataquery().ref_id(ref).datasource(source(uid)).query(query).time_field(TIME_FIELD)
     return made.metrics(metrics).bucket_aggs(list(levels))
 
 
-def _metric(figure: Figure, identity: str) -> es.Average | es.Max | es.Min | es.Sum | es.UniqueCount:
-    return _BUILDERS[figure.aggregation]().id(identity).field(figure.field)
+def _metric(figure: Figure, identity: str) -> Builder[Any]:
+    made: Builder[Any] = _BUILDERS[figure.aggregation]().id(identity).field(figure.field)
+    return made
 
 
 def _terms(terms: Terms, identity: str) -> es.Terms:
