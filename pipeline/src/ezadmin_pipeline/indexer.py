@@ -3,7 +3,8 @@
 Errors are judged item by item:
 
 * 201: stored. 409: already there, so a re-send or a repeated read; the same document.
-* 429, 5xx, a closed or missing index, a write block: the index refuses. That item alone is sent again: for ever if it
+* 429, 5xx, a closed or missing index, one that cannot be made because the cluster is full of shards, a write block: the
+  index refuses. That item alone is sent again: for ever if it
   belongs to today's index, or if today's index refuses as well; else for ``retry_past_index`` seconds since the index
   began to refuse and was one of the past, and then it is a dead letter.
 * ``failed to parse field [F]``: F moves to ``unmapped`` as a string and the item is sent again, up to 8 fields.
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 MAX_MOVED = 8
 _REFUSALS = frozenset({"index_closed_exception", "index_not_found_exception", "cluster_block_exception"})
+_FULL = "maximum normal shards open"  # of a validation_exception: an index that cannot be made now
 _FIELD = re.compile(r"failed to parse field \[([^\]]+)\]|object mapping for \[([^\]]+)\] tried to parse")
 _BULK_PARAMS = {
     "timeout": "30s",
@@ -314,7 +316,7 @@ class Indexer:
             chunk.owner.settled(1)
             return
         kind, reason = result["error"]["type"], result["error"].get("reason") or ""
-        if status == 429 or status >= 500 or kind in _REFUSALS:
+        if status == 429 or status >= 500 or kind in _REFUSALS or _FULL in reason:
             self._refuse(chunk, i, index, kind, reason)
         elif status in (401, 403):
             raise SignInRefused(f"Elasticsearch refuses to write to {index}: {reason}")
