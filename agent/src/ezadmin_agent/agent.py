@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
 from ezadmin_agent import __version__
-from ezadmin_agent.config import SYSLOG, SYSTEM_LOGS, Config, ConfigError
+from ezadmin_agent.collectors import own
+from ezadmin_agent.config import SYSLOG, SYSTEM_LOGS, Config, ConfigError, LogConfig, Watch
+from ezadmin_agent.governor import Governor
 from ezadmin_agent.identity import load_or_make
 from ezadmin_agent.log import Repeated
 from ezadmin_agent.logs import journal
-from ezadmin_agent.logs.file import FileSource
 from ezadmin_agent.logs.own import OwnSource
 from ezadmin_agent.logs.reader import LogReader
-from ezadmin_agent.logs.source import Source
+from ezadmin_agent.logs.sources import SourceSet
+from ezadmin_agent.logs.surge import Ladder
 from ezadmin_agent.reader import Reader
 from ezadmin_agent.registry import COLLECTORS
 from ezadmin_agent.sender import Sender
@@ -34,6 +38,7 @@ from ezadmin_wire.times import format_epoch_ms
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
+GOVERN_SECONDS = 3.0
 
 
 class AlreadyRunning(Exception):
@@ -43,7 +48,7 @@ class AlreadyRunning(Exception):
 class Agent:
     """An agent as configured. Raises ConfigError, AlreadyRunning, IdentityError, WireError, SpoolError when made."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, file: Optional[Path] = None) -> None:
         if config.bootstrap is None:
             raise ConfigError('no broker is configured; write bootstrap = "host:port" under [kafka]')
         self._config = config
@@ -58,6 +63,7 @@ class Agent:
                 StreamSpec("state", names.state, priority=9, droppable=True),
                 StreamSpec("own", names.logs, priority=8, droppable=True),
                 StreamSpec("logs", names.logs, priority=5, droppable=False),
+                StreamSpec("processes", names.logs, priority=2, droppable=True),
                 StreamSpec("metrics", names.metrics, priority=1, droppable=True),
             ],
             cap_bytes=config.cap_bytes,
@@ -71,11 +77,20 @@ class Agent:
         )
         self._own = OwnSource()
         self._readers = [
-            LogReader(_sources(config), self._spools, "logs"),
+            LogReader(
+                [],
+                self._spools,
+                "logs",
+                more=SourceSet(_logs(config), load=_reload(file)),
+                ladder=Ladder(config.surge_bytes, config.surge_burst, config.surge_share),
+            ),
             LogReader([self._own], self._spools, "own"),
         ]
         self._state = StateReporter(self._spools["state"], self.status)
-        self._ticker = Ticker(Reader(), COLLECTORS)
+        self._reader = Reader()
+        names_of_collectors = [collector.name for collector in COLLECTORS]
+        self._ticker = Ticker(self._reader, (*COLLECTORS, own.collector(self._figures, names_of_collectors)))
+        self._governor = Governor(config.cpu_percent / 100, config.memory_mib << 20)
         self._stopping = threading.Event()
         self._last_tick: Optional[str] = None
         self._trouble = Repeated(log, logging.ERROR)
@@ -120,16 +135,27 @@ class Agent:
             if left > interval:  # the clock was set back
                 target = (time.time() // interval + 1) * interval
                 continue
-            if self._stopping.wait(left):
+            if self._stopping.wait(min(left, GOVERN_SECONDS)):
                 return False
+            self._govern()
+
+    def _govern(self) -> None:
+        costs = {name: cost.cpu_ms for name, cost in self._ticker.costs.items()}
+        for text in self._governor.observe(time.monotonic(), time.process_time(), rss(), costs):
+            log.warning("%s", text)
+            if self._governor.memory_high:
+                self._reader.drop_caches()
+                gc.collect()
+        self._ticker.stretch = self._governor.stretch
 
     def _tick(self) -> None:
         spool = self._spools["metrics"]
         tick = tick_after(int(time.time() * 1000), int(spool.positions.get("tick", 0)), self._config.interval * 1000)
         lines = self._ticker.run(tick)
         moment = format_epoch_ms(tick)
+        self._tick_events(lines.events, moment)
         try:
-            for run in batches(lines):
+            for run in batches(lines.metrics):
                 try:
                     spool.append(run, dataset=ANY_DATASET, tmin=moment, tmax=moment, positions={"tick": tick})
                 except SpoolError as error:
@@ -141,6 +167,20 @@ class Agent:
         except SpoolError as error:
             self._trouble.tell("metrics", f"metrics are dropped from {moment} on: {error}", str(error))
         self._last_tick = moment
+
+    def _tick_events(self, events: list[tuple[str, bytes]], moment: str) -> None:
+        if not events:
+            return
+        spool = self._spools["processes"]
+        try:
+            for dataset, line in events:
+                spool.append([line], dataset=dataset, tmin=moment, tmax=moment, positions={})
+            spool.sync()
+        except SpoolError as error:
+            spool.skip(1)
+            self._trouble.tell("processes", f"the list of processes of {moment} is dropped: {error}", str(error))
+        else:
+            self._trouble.over("processes")
 
     # ------------------------------------------------------------------ status
 
@@ -161,6 +201,26 @@ class Agent:
             ),
             rss_bytes=rss(),
             cpu_pct=round((self._cpu[1] - before[1]) / seconds, 5) if seconds >= 1 else None,
+        )
+
+    def _figures(self) -> own.Figures:
+        sent = self._sender.stats()
+        return own.Figures(
+            cpu_seconds=time.process_time(),
+            rss_bytes=rss(),
+            costs=dict(self._ticker.costs),
+            stretch=max(self._governor.stretch.values(), default=1),
+            queue_lines=sum(spool.pending_lines for spool in self._spools),
+            queue_bytes=sum(spool.pending_bytes for spool in self._spools),
+            spool_bytes=self._spools.disk_bytes,
+            spool_cap=self._spools.cap_bytes,
+            lines_sent=sum(stream["lines_sent"] for stream in sent.values()),
+            bytes_sent=sum(stream["bytes_sent"] for stream in sent.values()),
+            dropped={
+                "cap": sum(sum(spool.dropped.values()) for spool in self._spools),
+                "lost": sum(spool.lost for spool in self._spools),
+                "refused": sum(stream["lines_refused"] for stream in sent.values()),
+            },
         )
 
     def _write_status(self) -> None:
@@ -189,9 +249,16 @@ class Agent:
                 }
                 for spool in self._spools
             },
+            "logs": self._readers[0].counts(),
             "collectors": {
-                name: {"ms": cost, "errors": self._ticker.errors.get(name, 0)}
-                for name, cost in self._ticker.cost.items()
+                name: {
+                    "ms": self._ticker.cost[name],
+                    "runs": cost.runs,
+                    "mean_ms": round(cost.cpu_ms / cost.runs, 3),
+                    "errors": cost.errors,
+                    "stretch": self._governor.stretch.get(name, 1),
+                }
+                for name, cost in self._ticker.costs.items()
             },
         }
         path = status_file(self._config.state_dir)
@@ -227,21 +294,31 @@ def batches(lines: list[bytes]) -> list[list[bytes]]:
     return runs
 
 
-def _sources(config: Config) -> list[Source]:
+def _logs(config: Config) -> tuple[LogConfig, ...]:
     if config.logs is not None:
-        return [
-            FileSource(entry.path, entry.dataset, syslog=entry.syslog, from_start=entry.from_start)
-            for entry in config.logs
-        ]
+        return config.logs
     for path in SYSTEM_LOGS:
         if os.access(path, os.R_OK):
-            return [FileSource(Path(path), SYSLOG, syslog=True)]
+            return (LogConfig(Path(path), SYSLOG, True, False),)
     if journal.available():
-        return [journal.JournalSource(SYSLOG)]
+        return (LogConfig(None, SYSLOG, True, False, kind="journal"),)
     log.warning(
         "no system log is here (%s, journal); %s is read once it appears", ", ".join(SYSTEM_LOGS), SYSTEM_LOGS[0]
     )
-    return [FileSource(Path(SYSTEM_LOGS[0]), SYSLOG, syslog=True)]
+    return (LogConfig(Path(SYSTEM_LOGS[0]), SYSLOG, True, False),)
+
+
+def _reload(file: Optional[Path]) -> Callable[[], Optional[tuple[LogConfig, ...]]]:
+    """Asked once a second: the log sources of the configuration ``file`` when it has changed."""
+    if file is None:
+        return lambda: None
+    watch = Watch(file)
+
+    def changed() -> Optional[tuple[LogConfig, ...]]:
+        config = watch.changed()
+        return None if config is None else _logs(config)
+
+    return changed
 
 
 def _lock(state_dir: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import signal
@@ -66,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
 
     log.setup(options.log_format, options.log_level)
     try:
-        agent = Agent(config.load(options.config))
+        agent = Agent(config.load(options.config), config.find(options.config))
     except (AlreadyRunning, SpoolError) as error:
         print(f"ezadmin-agent: {error}", file=sys.stderr)
         return 1
@@ -90,13 +91,24 @@ def _once(options: argparse.Namespace) -> int:
     ticker.prime()
     time.sleep(1.0)  # rates and shares of time need two looks
     now = int(time.time() * 1000)
-    for line in ticker.run(now - now % 1000):
+    tick = ticker.run(now - now % 1000)
+    for line in (*tick.metrics, *(line for _, line in tick.events)):
         sys.stdout.buffer.write(line + b"\n")
+    if options.cost:
+        print(f"{len(tick.metrics)} lines of metrics, {_wire_size(tick.metrics)} bytes compressed", file=sys.stderr)
+        if tick.events:
+            events = [line for _, line in tick.events]
+            print(f"{len(events)} events, {_wire_size(events)} bytes compressed", file=sys.stderr)
     if options.cost:
         for name, cost in ticker.cost.items():
             print(f"{name:12} {cost:8.3f} ms", file=sys.stderr)
         print(f"{'all':12} {sum(ticker.cost.values()):8.3f} ms", file=sys.stderr)
     return 1 if ticker.errors else 0
+
+
+def _wire_size(lines: Sequence[bytes]) -> int:
+    """Bytes as the sender's codec makes of them, without the batch's headers."""
+    return len(gzip.compress(b"\n".join(lines)))
 
 
 def _identity(options: argparse.Namespace) -> int:

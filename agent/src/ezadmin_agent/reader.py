@@ -6,13 +6,18 @@ What several collectors need in one tick (disk and network counters) is read onc
 from __future__ import annotations
 
 import os
+import pwd
 import queue
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
 import psutil
+
+from ezadmin_agent.secrets import mask_arguments
 
 T = TypeVar("T")
 
@@ -36,6 +41,22 @@ class Usage(NamedTuple):
     free_files: int
 
 
+class Process(NamedTuple):
+    """A process: ``state`` the kernel's letter, ``ticks`` of CPU it took, ``start`` in ticks since boot, ``rss`` in bytes."""
+
+    pid: int
+    name: str
+    state: str
+    parent: int
+    ticks: int
+    threads: int
+    start: int
+    rss: int
+
+
+_TCP_STATE = re.compile(rb"^ *\d+: [0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:[0-9A-F]{4} ([0-9A-F]{2}) ", re.MULTILINE)
+
+
 class Reader:
     """Figures of this machine. ``proc`` and ``sys`` are where the kernel's trees are mounted."""
 
@@ -44,6 +65,10 @@ class Reader:
         self.sys = sys
         self._cache: dict[str, Any] = {}
         self._statvfs = _Prober(_usage)
+        self._identities: dict[tuple[int, int, str], tuple[Optional[str], str]] = {}
+        self._users: dict[int, Optional[str]] = {}
+        self._boot: Optional[str] = None
+        self.page_size = os.sysconf("SC_PAGE_SIZE")
 
     def begin_tick(self) -> None:
         """Forget what was read in the tick before."""
@@ -121,26 +146,51 @@ class Reader:
         """statvfs of each mount point; None for one that did not answer within ``deadline`` seconds (a hung server)."""
         return self._statvfs.probe(mount_points, deadline)
 
-    def process_states(self) -> Mapping[str, int]:
-        """Processes per state letter of /proc/PID/stat."""
-        states: dict[str, int] = {}
-        with os.scandir(self.proc) as entries:
-            names = [entry.name for entry in entries if entry.name.isdigit()]
-        for name in names:
-            try:
-                descriptor = os.open(f"{self.proc}/{name}/stat", os.O_RDONLY)
-            except OSError:  # ended meanwhile
-                continue
-            try:
-                data = os.read(descriptor, 512)
-            except OSError:
-                continue
-            finally:
-                os.close(descriptor)
-            at = data.rfind(b")") + 2  # the name before it may hold anything, brackets and spaces too
-            letter = data[at : at + 1].decode("ascii", "replace")
-            states[letter] = states.get(letter, 0) + 1
-        return states
+    def processes(self) -> Sequence[Process]:
+        """Every process, from /proc/PID/stat."""
+        return self._once("processes", self._processes)
+
+    def identity(self, process: Process) -> tuple[Optional[str], str]:
+        """User and command line (secrets masked, empty for a kernel thread); read once per process and program."""
+        key = (process.pid, process.start, process.name)  # exec changes the name
+        found = self._identities.get(key)
+        if found is None:
+            found = self._identities[key] = (self._user(process.pid), self._command_line(process.pid))
+        return found
+
+    def forget_identities(self, alive: Iterable[Process]) -> None:
+        """Keep what :meth:`identity` remembers only of ``alive``."""
+        keys = {(process.pid, process.start, process.name) for process in alive}
+        self._identities = {key: found for key, found in self._identities.items() if key in keys}
+
+    def drop_caches(self) -> None:
+        """Forget all that can be read again."""
+        self._identities.clear()
+        self._users.clear()
+        self._cache.clear()
+
+    def boot(self) -> str:
+        """Eight characters that are new with each boot."""
+        if self._boot is None:
+            self._boot = self.text(f"{self.proc}/sys/kernel/random/boot_id")[:8]
+        return self._boot
+
+    def tcp_states(self) -> Mapping[str, int]:
+        """TCP sockets of IPv4 and IPv6 per state, the kernel's number in two hex digits."""
+        states: Counter[bytes] = Counter()
+        for name in ("tcp", "tcp6"):
+            states.update(_TCP_STATE.findall(_bytes(f"{self.proc}/net/{name}")))
+        return {state.decode(): count for state, count in states.items()}
+
+    def sockstat(self) -> Mapping[str, int]:
+        """Figures of /proc/net/sockstat and sockstat6 as ``TCP.inuse``; memory in pages."""
+        found = {}
+        for name in ("sockstat", "sockstat6"):
+            for line in self.text(f"{self.proc}/net/{name}").splitlines():
+                family, _, rest = line.partition(": ")
+                words = rest.split()
+                found.update({f"{family}.{key}": int(value) for key, value in zip(words[::2], words[1::2])})
+        return found
 
     def threads(self) -> tuple[Optional[int], Optional[int]]:
         """Threads that run or wait for a core, and that wait for a disk (procs_running, procs_blocked of /proc/stat)."""
@@ -159,9 +209,9 @@ class Reader:
         """Seconds since boot, sleep included."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-    def users(self) -> int:
-        """Sessions of signed-in users."""
-        return len(psutil.users())
+    def users(self) -> Sequence[str]:
+        """The user of each session."""
+        return [user.name for user in psutil.users()]
 
     def text(self, path: str) -> str:
         """A file's text; empty if it cannot be read."""
@@ -177,6 +227,56 @@ class Reader:
         value: T = self._cache[name]
         return value
 
+    def _processes(self) -> Sequence[Process]:
+        processes = []
+        with os.scandir(self.proc) as entries:
+            names = [entry.name for entry in entries if entry.name.isdigit()]
+        for name in names:
+            try:
+                descriptor = os.open(f"{self.proc}/{name}/stat", os.O_RDONLY)
+            except OSError:  # ended meanwhile
+                continue
+            try:
+                data = os.read(descriptor, 1024)
+            except OSError:
+                continue
+            finally:
+                os.close(descriptor)
+            # the name may hold anything, brackets and spaces too: it ends at the last bracket (fields: proc(5))
+            end = data.rfind(b")")
+            fields = data[end + 2 :].split(b" ", 22)
+            if len(fields) < 22:
+                continue
+            processes.append(
+                Process(
+                    int(name),
+                    data[data.find(b"(") + 1 : end].decode("utf-8", "replace"),
+                    fields[0].decode("ascii", "replace"),
+                    int(fields[1]),
+                    int(fields[11]) + int(fields[12]),
+                    int(fields[17]),
+                    int(fields[19]),
+                    int(fields[21]) * self.page_size,
+                )
+            )
+        return processes
+
+    def _user(self, pid: int) -> Optional[str]:
+        try:
+            uid = os.stat(f"{self.proc}/{pid}").st_uid
+        except OSError:
+            return None
+        if uid not in self._users:
+            try:
+                self._users[uid] = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                self._users[uid] = str(uid)
+        return self._users[uid]
+
+    def _command_line(self, pid: int) -> str:
+        data = _bytes(f"{self.proc}/{pid}/cmdline", 4096)
+        return " ".join(mask_arguments(data.rstrip(b"\0").decode("utf-8", "replace").split("\0"))).strip()
+
     def _block_devices(self) -> Mapping[str, bool]:
         base = f"{self.sys}/block"
         return {
@@ -190,6 +290,14 @@ def _list(directory: str) -> list[str]:
         return os.listdir(directory)
     except OSError:
         return []
+
+
+def _bytes(path: str, limit: int = -1) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return (file.read(limit) if limit >= 0 else file.readall()) or b""
+    except OSError:
+        return b""
 
 
 def _usage(mount_point: str) -> Optional[Usage]:

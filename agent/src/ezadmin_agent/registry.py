@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ezadmin_agent.collectors import Collector, cpu, disk, filesystem, load, memory, network, process, uptime
+from ezadmin_agent.collectors import (
+    Collector,
+    cpu,
+    disk,
+    filesystem,
+    load,
+    memory,
+    network,
+    own,
+    process,
+    socket,
+    uptime,
+)
 from ezadmin_agent.fields import COMMON, Field
 
 COLLECTORS: tuple[Collector, ...] = (
@@ -16,10 +28,14 @@ COLLECTORS: tuple[Collector, ...] = (
     process.HOST,
     uptime.HOST,
     uptime.USERS,
+    socket.HOST,
+    filesystem.TOTAL,
     network.NICS,
     disk.DEVICES,
     cpu.CORES,
     filesystem.FILESYSTEMS,
+    process.BUSIEST,
+    process.LIST,
 )
 
 
@@ -27,8 +43,15 @@ def datasets() -> Mapping[str, Sequence[Field]]:
     """The fields of each dataset of metrics, those common to all first."""
     found: dict[str, list[Field]] = {}
     for collector in COLLECTORS:
-        found.setdefault(collector.dataset, list(COMMON)).extend(collector.fields)
+        if not collector.event:
+            found.setdefault(collector.dataset, list(COMMON)).extend(collector.fields)
+    found[own.DATASET] = [*COMMON, *own.fields([collector.name for collector in COLLECTORS])]
     return found
+
+
+def events() -> Mapping[str, Sequence[Field]]:
+    """The fields of each dataset of events that a collector makes."""
+    return {collector.dataset: collector.fields for collector in COLLECTORS if collector.event}
 
 
 def all_fields() -> Mapping[str, Field]:

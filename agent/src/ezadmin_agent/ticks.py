@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, Optional
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
 
-from ezadmin_agent.collectors import Collector, Document
+from ezadmin_agent.collectors import Collector, Document, Sample
+from ezadmin_agent.collectors.own import Cost
 from ezadmin_agent.reader import Reader
 from ezadmin_wire.times import format_epoch_ms
 
 log = logging.getLogger(__name__)
+
+COUNTER_SECONDS = 60.0
 
 
 def tick_after(now_ms: int, last_ms: int, interval_ms: int) -> int:
@@ -23,17 +26,38 @@ def tick_after(now_ms: int, last_ms: int, interval_ms: int) -> int:
     return max(now_ms - now_ms % interval_ms, last_ms + 1)
 
 
+class Tick(NamedTuple):
+    """The lines of a tick, by topic; ``dataset`` of each event stands beside it."""
+
+    metrics: list[bytes]
+    events: list[tuple[str, bytes]]
+
+
 class Ticker:
-    """Runs ``collectors`` over ``reader`` and keeps what they want to see again. ``cost`` is the last run's ms by name."""
+    """Runs ``collectors`` over ``reader`` and keeps what they want to see again.
+
+    Counters leave once a minute: their rates, which are made here, say the same between, and the digits of counters are
+    most of what compression cannot shrink. ``costs``: what each collector has cost so far; ``stretch``: those that run
+    so many times more rarely than they would.
+    """
 
     def __init__(self, reader: Reader, collectors: Iterable[Collector]) -> None:
         self._reader = reader
         self._collectors = tuple(collectors)
         self._states: dict[str, Any] = {}
         self._ran: dict[str, float] = {}
+        self._skipped: dict[str, int] = {}
         self._failed: dict[str, str] = {}
+        self._counters = {f.name for c in self._collectors for f in c.fields if f.kind == "counter"}
+        self._counted: Optional[float] = None
         self.cost: dict[str, float] = {}
-        self.errors: dict[str, int] = {}
+        self.costs: dict[str, Cost] = {}
+        self.stretch: Mapping[str, int] = {}
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """Failed runs of those collectors that had any."""
+        return {name: cost.errors for name, cost in self.costs.items() if cost.errors}
 
     def prime(self) -> None:
         """Read once without documents, so that the first tick has rates."""
@@ -41,49 +65,81 @@ class Ticker:
         for collector in self._collectors:
             self._collect(collector)
 
-    def run(self, tick_ms: int) -> list[bytes]:
+    def run(self, tick_ms: int) -> Tick:
         """The lines of a tick: one host document first, then one per item, of all collectors that are due."""
         reader = self._reader
         reader.begin_tick()
         documents: dict[str, list[Document]] = {}
+        events: list[tuple[str, Document]] = []
         for collector in self._collectors:
             now = reader.monotonic()
-            ran = self._ran.get(collector.name)
-            # a second of grace: a minute collector must not slip by a tick because the one before started late
-            if ran is not None and now - ran < collector.seconds - 1:
+            if not self._due(collector, now):
                 continue
-            begin = time.thread_time()
             found = self._collect(collector)
-            self.cost[collector.name] = round((time.thread_time() - begin) * 1000, 3)
             if found is None:
                 continue
             self._ran[collector.name] = now
-            if collector.dataset == "system.host":
+            if collector.event:
+                events += [(collector.dataset, document) for document in found]
+            elif collector.dataset == "system.host":
                 host = documents.setdefault(collector.dataset, [{}])
                 for document in found:
                     host[0].update(document)
             else:
                 documents.setdefault(collector.dataset, []).extend(found)
+        if not self._counting(reader.monotonic()):
+            for group in documents.values():
+                group[:] = [{k: v for k, v in document.items() if k not in self._counters} for document in group]
         common = {"@timestamp": format_epoch_ms(tick_ms)}
         created = format_epoch_ms(int(reader.time() * 1000))
-        return [
-            encode({**common, "event.dataset": dataset, "event.created": created, **document})
-            for dataset, group in documents.items()
-            for document in group
-        ]
+        return Tick(
+            [
+                encode({**common, "event.dataset": dataset, "event.created": created, **document})
+                for dataset, group in documents.items()
+                for document in group
+            ],
+            [
+                (dataset, encode({**common, "event.dataset": dataset, "event.created": created, **document}))
+                for dataset, document in events
+            ],
+        )
+
+    def _due(self, collector: Collector, now: float) -> bool:
+        factor = self.stretch.get(collector.name, 1)
+        if collector.seconds == 0:
+            skipped = self._skipped.get(collector.name, 0) + 1
+            self._skipped[collector.name] = 0 if skipped >= factor else skipped
+            return skipped >= factor
+        ran = self._ran.get(collector.name)
+        # a second of grace: a minute collector must not slip by a tick because the one before started late
+        return ran is None or now - ran >= collector.seconds * factor - 1
+
+    def _counting(self, now: float) -> bool:
+        if self._counted is not None and now - self._counted < COUNTER_SECONDS - 1:
+            return False
+        self._counted = now
+        return True
 
     def _collect(self, collector: Collector) -> Optional[list[Document]]:
+        name = collector.name
+        begin, begin_cpu = time.monotonic(), time.thread_time()
+        sample: Optional[Sample] = None
         try:
-            sample = collector.collect(self._reader, self._states.get(collector.name))
+            sample = collector.collect(self._reader, self._states.get(name))
         except Exception as error:
-            self.errors[collector.name] = self.errors.get(collector.name, 0) + 1
             text = f"{type(error).__name__}: {error}"
-            if self._failed.get(collector.name) != text:
-                self._failed[collector.name] = text
-                log.warning("collector %s failed: %s", collector.name, text, exc_info=True)
+            if self._failed.get(name) != text:
+                self._failed[name] = text
+                log.warning("collector %s failed: %s", name, text, exc_info=True)
+        cpu_ms = (time.thread_time() - begin_cpu) * 1000
+        self.cost[name] = round(cpu_ms, 3)
+        old = self.costs.get(name, Cost())
+        ms = (time.monotonic() - begin) * 1000
+        self.costs[name] = Cost(old.runs + 1, old.ms + ms, old.cpu_ms + cpu_ms, old.errors + (sample is None))
+        if sample is None:
             return None
-        self._failed.pop(collector.name, None)
-        self._states[collector.name] = sample.state
+        self._failed.pop(name, None)
+        self._states[name] = sample.state
         return sample.documents
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from ezadmin_agent.reader import Mount, Reader, Usage
+from ezadmin_agent.reader import Mount, Process, Reader, Usage
 
 
 def times(**seconds: float) -> Any:
@@ -50,6 +50,11 @@ class Recorded(Reader):
 
     def __init__(self) -> None:
         self.at = 1000.0
+        self.page_size = 4096
+        self.procs = [
+            Process(number, f"p{number}", state, 1, 100 * number, 1, 10 * number, 1 << number)
+            for number, state in enumerate("RRSSSSSSSSSSDIIIIZ?", start=1)
+        ]
         self.cores = [times(user=10, system=5, idle=100, iowait=1), times(user=20, system=5, idle=90)]
         self.stats = SimpleNamespace(ctx_switches=1000, interrupts=500, soft_interrupts=100)
         self.disks = {"sda": disk(10), "sda1": disk(10), "md0": disk(10), "loop0": disk(3), "nvme0n1": disk(0)}
@@ -117,8 +122,22 @@ class Recorded(Reader):
     def usage(self, mount_points: Any, deadline: float = 2.0) -> dict[str, Usage | None]:
         return {point: self.usages[point] for point in mount_points}
 
-    def process_states(self) -> dict[str, int]:
-        return {"R": 2, "S": 10, "D": 1, "I": 4, "Z": 1, "?": 1}
+    def processes(self) -> list[Process]:
+        return self.procs
+
+    def identity(self, process: Process) -> tuple[str | None, str]:
+        return "root", "" if process.state == "I" else f"/usr/bin/{process.name} --password=*** -v"
+
+    def forget_identities(self, alive: Any) -> None: ...
+
+    def boot(self) -> str:
+        return "0123abcd"
+
+    def tcp_states(self) -> dict[str, int]:
+        return {"0A": 3, "01": 5, "06": 2, "07": 1, "0C": 1}
+
+    def sockstat(self) -> dict[str, int]:
+        return {"TCP.inuse": 8, "TCP.orphan": 1, "TCP.mem": 4, "UDP.inuse": 2, "UDP.mem": 3, "UDP6.inuse": 1}
 
     def threads(self) -> tuple[int, int]:
         return 3, 1
@@ -129,5 +148,5 @@ class Recorded(Reader):
     def uptime(self) -> float:
         return 1_000_000.25
 
-    def users(self) -> int:
-        return 2
+    def users(self) -> list[str]:
+        return ["ann", "root", "ann"]

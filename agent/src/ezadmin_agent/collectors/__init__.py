@@ -21,13 +21,17 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Collector:
-    """A collector: ``collect(reader, previous state or None)``. ``seconds``: least time between two runs (0: each tick)."""
+    """A collector: ``collect(reader, previous state or None)``. ``seconds``: least time between two runs (0: each tick).
+
+    ``event``: its documents are events for the topic of logs, not metrics.
+    """
 
     name: str
     dataset: str
     fields: Sequence[Field]
     collect: Callable[[Reader, Any], Sample]
     seconds: int = 0
+    event: bool = False
 
 
 def rate(now: Optional[float], before: Optional[float], seconds: float) -> Optional[float]:

@@ -33,7 +33,10 @@ def _fields(prefix: str, whose: str) -> list[Field]:
     return fields
 
 
-FIELDS = tuple(_fields("system.diskio.total", "all disks"))
+FIELDS = (
+    *_fields("system.diskio.total", "all disks"),
+    gauge("system.diskio.total.utilization", "float", "ratio", "Share of time that the busiest disk was at work"),
+)
 DEVICE_FIELDS = (
     keyword("system.diskio.name", "The block device", dimension=True),
     *_fields("system.diskio", "the device"),
@@ -68,6 +71,14 @@ def collect(reader: Reader, previous: Optional[_State]) -> Sample:
             ]
             # summed per device: a disk that was plugged in or out changes the sum of the counters by all it ever did
             document[f"system.diskio.total.{way}.{what}_per_sec"] = round(sum(r for r in rates if r is not None), 2)
+    if previous is not None:
+        shares = [
+            rate(getattr(io, "busy_time", None), _before(previous, name, "busy_time"), state.at - previous.at)
+            for name, io in state.devices.items()
+        ]
+        busiest = max((share for share in shares if share is not None), default=None)
+        if busiest is not None:
+            document["system.diskio.total.utilization"] = round(min(1.0, busiest / 1000), 4)
     return Sample([document], state)
 
 

@@ -28,6 +28,12 @@ FIELDS = (
     gauge("system.filesystem.free_files", "long", "", "Free inodes"),
     gauge("system.filesystem.used_files.pct", "float", "ratio", "Share of inodes in use"),
 )
+TOTAL_FIELDS = (
+    gauge("system.fsstat.count", "integer", "", "File systems counted"),
+    gauge("system.fsstat.total_size.total", "long", "byte", "Size of all of them"),
+    gauge("system.fsstat.total_size.used", "long", "byte", "Space in use in all of them"),
+    gauge("system.fsstat.total_size.free", "long", "byte", "Free space in all of them"),
+)
 REMOTE = (
     "nfs",
     "nfs4",
@@ -78,6 +84,24 @@ def collect(reader: Reader, _previous: None) -> Sample:
     return Sample(documents)
 
 
+def collect_total(reader: Reader, _previous: None) -> Sample:
+    """One fragment of the host document: file systems on this machine's own devices."""
+    mounts = [mount for mount in _choose(reader.mounts()) if mount.type not in REMOTE]
+    usage = reader.usage([mount.mount_point for mount in mounts])
+    found = [usage[mount.mount_point] for mount in mounts if mount.mount_point in usage]
+    sizes = [one for one in found if one is not None]
+    return Sample(
+        [
+            {
+                "system.fsstat.count": len(sizes),
+                "system.fsstat.total_size.total": sum(one.total for one in sizes),
+                "system.fsstat.total_size.used": sum(one.total - one.free for one in sizes),
+                "system.fsstat.total_size.free": sum(one.free for one in sizes),
+            }
+        ]
+    )
+
+
 def _choose(mounts: Iterable[Mount]) -> list[Mount]:
     chosen: dict[str, Mount] = {}
     for mount in mounts:
@@ -94,4 +118,5 @@ def _ratio(part: int, whole: int) -> float:
     return round(part / whole, 4) if whole else 0.0
 
 
+TOTAL = Collector("fsstat", "system.host", TOTAL_FIELDS, collect_total, seconds=60)
 FILESYSTEMS = Collector("filesystem", "system.filesystem", FIELDS, collect, seconds=60)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ezadmin_agent.collectors import Collector, Sample
-from ezadmin_agent.fields import Field, gauge
+from ezadmin_agent.collectors import Collector, Document, Sample
+from ezadmin_agent.fields import Field, gauge, keyword
 from ezadmin_agent.reader import Reader
 from ezadmin_wire.times import format_epoch_ms
 
@@ -11,7 +11,10 @@ FIELDS = (
     gauge("system.uptime.duration.ms", "long", "ms", "Time since boot"),
     Field("system.boot.time", "date", "", "date", False, "Moment of boot, to the second"),
 )
-USERS_FIELDS = (gauge("system.users.count", "integer", "", "Sessions of signed-in users"),)
+USERS_FIELDS = (
+    gauge("system.users.count", "integer", "", "Sessions of signed-in users"),
+    keyword("system.users.names", "Who is signed in, each once, at most 20"),
+)
 
 
 def collect(reader: Reader, _previous: None) -> Sample:
@@ -22,7 +25,11 @@ def collect(reader: Reader, _previous: None) -> Sample:
 
 def collect_users(reader: Reader, _previous: None) -> Sample:
     """One fragment of the host document."""
-    return Sample([{"system.users.count": reader.users()}])
+    users = reader.users()
+    document: Document = {"system.users.count": len(users)}
+    if users:
+        document["system.users.names"] = sorted(set(users))[:20]
+    return Sample([document])
 
 
 HOST = Collector("uptime", "system.host", FIELDS, collect)
