@@ -34,6 +34,25 @@ def load(kind: type[T], data: bytes) -> T:
     return build(kind, value)
 
 
+def dump_tagged(document: object, types: Mapping[str, type[Any]]) -> bytes:
+    """:func:`dump` of a dataclass with a member ``type``: its name in ``types``."""
+    name = next(name for name, kind in types.items() if kind is type(document))
+    return dump({"type": name, **json.loads(dump(document))})
+
+
+def load_tagged(data: bytes, types: Mapping[str, type[T]]) -> T:
+    """The reverse of :func:`dump_tagged`. Raises WireError (``bad_value``, ``unknown_type``) naming the member."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise WireError("bad_value", f"not JSON: {error}") from error
+    name = value.get("type") if isinstance(value, dict) else None
+    kind = types.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise WireError("unknown_type", f"type: {name!r} is none of {', '.join(types)}")
+    return build(kind, value)
+
+
 def build(kind: type[T], value: object, where: str = "") -> T:
     """Make the dataclass ``kind`` of a decoded JSON object; unknown members are ignored, so that older readers go on.
 

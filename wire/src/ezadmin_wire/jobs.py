@@ -7,12 +7,11 @@ nothing. Output travels as chunks with their place, so that a chunk that comes t
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from typing import Optional, Union
 
 from ezadmin_wire.errors import WireError
-from ezadmin_wire.fields import build, dump
+from ezadmin_wire.fields import dump_tagged, load_tagged
 from ezadmin_wire.times import parse_time
 
 STATES = ("queued", "sent", "accepted", "running", "done", "failed", "expired", "refused", "lost")
@@ -78,22 +77,13 @@ class JobOutput:
 
 JobDocument = Union[JobState, JobMilestone, JobOutput]
 TYPES: dict[str, type[JobDocument]] = {"state": JobState, "milestone": JobMilestone, "output": JobOutput}
-_NAMES = {kind: name for name, kind in TYPES.items()}
 
 
 def encode(document: JobDocument) -> bytes:
     """One line (without newline) of a ``jobs`` batch."""
-    return dump({"type": _NAMES[type(document)], **json.loads(dump(document))})
+    return dump_tagged(document, TYPES)
 
 
 def decode(line: bytes) -> JobDocument:
     """Decode one line. Raises WireError (``bad_value``, ``unknown_type``, ``bad_time``) that names the member."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise WireError("bad_value", f"not JSON: {error}") from error
-    name = value.get("type") if isinstance(value, dict) else None
-    kind = TYPES.get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise WireError("unknown_type", f"type: {name!r} is none of {', '.join(TYPES)}")
-    return build(kind, value)
+    return load_tagged(line, TYPES)

@@ -6,12 +6,10 @@ twice and out of order: the newest ``collected`` of a host and type wins, equal 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
-from ezadmin_wire.errors import WireError
-from ezadmin_wire.fields import build, dump
+from ezadmin_wire.fields import dump_tagged, load_tagged
 from ezadmin_wire.times import parse_time
 
 
@@ -98,24 +96,15 @@ class AgentStatus:
 
 StateDocument = Union[Inventory, AgentStatus]
 TYPES: dict[str, type[StateDocument]] = {"inventory": Inventory, "agent": AgentStatus}
-_NAMES = {kind: name for name, kind in TYPES.items()}
 
 
 def encode(document: StateDocument) -> bytes:
     """One line (without newline) of a ``state`` batch."""
-    return dump({"type": _NAMES[type(document)], **json.loads(dump(document))})
+    return dump_tagged(document, TYPES)
 
 
 def decode(line: bytes) -> StateDocument:
     """Decode one line. Raises WireError (``bad_value``, ``unknown_type``, ``bad_time``) that names the member."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise WireError("bad_value", f"not JSON: {error}") from error
-    name = value.get("type") if isinstance(value, dict) else None
-    kind = TYPES.get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise WireError("unknown_type", f"type: {name!r} is none of {', '.join(TYPES)}")
-    document = build(kind, value)
+    document = load_tagged(line, TYPES)
     parse_time(document.collected)
     return document
