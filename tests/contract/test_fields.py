@@ -107,10 +107,7 @@ def test_events_have_only_declared_fields(parsed: Parsed, place: dict[str, Any])
     check_document(document, "logs")
 
 
-def test_declared_fields_of_events_are_written_and_in_the_template() -> None:
-    whole = {"path": "/var/log/syslog", "offset": 0, "cut": True, "logger": "ezadmin_agent.spool"}
-    _, line = event(LOG_LINES[0], dataset="d", created_ms=0, created="2026-11-24T08:15:30.042Z", **whole)
-    assert set(json.loads(line)) == {field.name for field in log_fields.FIELDS}
+def test_declared_fields_of_events_are_in_the_template() -> None:
     known = properties("logs")
     for field in log_fields.FIELDS:
         numbers = ("long", "integer")
