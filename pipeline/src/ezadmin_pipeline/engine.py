@@ -15,7 +15,8 @@ Killed before 2: the next owner reads everything again from the old ``upto``. Do
 ``_id`` (409, already there), counts start from the old record. Killed after 2: the next owner writes 3 again from the
 record; same documents, same version. A second owner at the same time: one of the two fails at 2, forgets all, and
 reads again. So rollups and seq ranges are always those of one chain of commits, and a decision (a rule, a revoked key)
-that differs between two attempts counts only in the attempt that was committed.
+that differs between two attempts counts only in the attempt that was committed. What an attempt before that stored of a
+line that the committed one ignores stays in Elasticsearch: the counts are exact, and documents are at least what they say.
 
 A line is known by (host, stream, epoch, seq). What was seen is a re-send: not counted, not indexed.
 """
@@ -171,7 +172,13 @@ class Engine:
         self.conflicts = 0
         self.resent = 0
         self.lines = 0
+        self.ignored = 0
         self.unverified = 0
+
+    @property
+    def rule_hits(self) -> Mapping[str, int]:
+        """Events per rule that it left out, changed or exempted, since the start of this worker, attempts included."""
+        return self._documents.hits
 
     # partitions come and go
 
@@ -283,8 +290,14 @@ class Engine:
             self.indexer.add(chunk)
 
     def _count(self, shard: Shard, batch: wire.Batch, chunk: Chunk) -> None:
+        self._tally(shard, batch, chunk.tags, ignored=False)
+        if chunk.ignored:
+            self._tally(shard, batch, chunk.ignored, ignored=True)
+            self.ignored += len(chunk.ignored)
+
+    def _tally(self, shard: Shard, batch: wire.Batch, tags: list[tuple[str, str, bytes]], ignored: bool) -> None:
         tally: dict[tuple[str, str], list[int]] = {}
-        for minute, level, raw in chunk.tags:
+        for minute, level, raw in tags:
             cell = tally.get((minute, level))
             if cell is None:
                 tally[minute, level] = [1, len(raw)]
@@ -296,6 +309,8 @@ class Engine:
                 counts = shard.count(key)
                 counts.seen += count
                 counts.bytes += size
+                if ignored:
+                    counts.ignored += count
 
     # dead letters
 
@@ -417,7 +432,7 @@ class Engine:
             upto=shard.next,
             seen={name: ranges.to_list() for name, ranges in shard.seen.items()},
             rollups=pending,
-            rules_revision=self._directory.rules_revision,
+            rules_revision=self._documents.rules_revision,
             thresholds=old.thresholds,
             surges=old.surges,
             exemplars=old.exemplars,

@@ -63,7 +63,7 @@ class Chunk:
     the document, its number in the message, and its ``tags`` (minute, level, the line as it came).
 
     ``context`` is what the owner needs to know of the message. ``fresh`` says that no other worker can have read the
-    message before, so that a 409 is a conflict.
+    message before, so that a 409 is a conflict. ``ignored`` holds the tags of the lines that rules leave out.
     """
 
     __slots__ = (
@@ -72,6 +72,7 @@ class Chunk:
         "context",
         "documents",
         "fresh",
+        "ignored",
         "indices",
         "moved",
         "numbers",
@@ -91,6 +92,7 @@ class Chunk:
         self.documents: list[bytes] = []
         self.numbers: list[int] = []
         self.tags: list[tuple[str, str, bytes]] = []
+        self.ignored: list[tuple[str, str, bytes]] = []
         self.attempt = 0
         self.moved = 0
         self.parked = False
@@ -106,6 +108,14 @@ class Chunk:
         other.attempt = self.attempt
         other.moved = self.moved
         return other
+
+    def keep(self, lines: list[int]) -> None:
+        """Leave out all lines but these."""
+        self.indices = [self.indices[i] for i in lines]
+        self.actions = [self.actions[i] for i in lines]
+        self.documents = [self.documents[i] for i in lines]
+        self.numbers = [self.numbers[i] for i in lines]
+        self.tags = [self.tags[i] for i in lines]
 
     def size(self) -> int:
         """Bytes of the bulk body."""

@@ -170,9 +170,10 @@ class Box:
     def replay(self, letters: list[Letter]) -> dict[str, int]:
         """Bring letters in again, each once: messages through their topic, lines and counts into Elasticsearch.
 
-        Returns how many were ``sent`` (to their topic), ``stored`` or ``dead`` again (as new letters).
+        Returns how many were ``sent`` (to their topic), ``stored``, ``ignored`` (by the rules of today) or ``dead`` again (as
+        new letters).
         """
-        figures = {"sent": 0, "stored": 0, "dead": 0}
+        figures = {"sent": 0, "stored": 0, "ignored": 0, "dead": 0}
         by_kind: dict[str, list[Letter]] = defaultdict(list)
         for letter in letters:
             by_kind[letter.text("kind")].append(letter)
@@ -182,7 +183,8 @@ class Box:
         for letter in by_kind["line"]:
             writer.write(letter)
         figures["dead"] = writer.finish()
-        figures["stored"] = len(by_kind["line"]) - figures["dead"]
+        figures["ignored"] = writer.ignored
+        figures["stored"] = len(by_kind["line"]) - figures["dead"] - figures["ignored"]
         for letter in by_kind["rollup"]:
             head = action("index", letter.text("index"), letter.id, version=1, version_type="external_gte")
             status, answer = self._elastic.request("POST", "/_bulk", body=head + letter.value + b"\n")
@@ -220,6 +222,7 @@ class _LineWriter:
         names = settings.names
         today: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731
         self._dead = 0
+        self.ignored = 0
         self._documents = DocumentMaker(names, directory, today)
         self._letters = DeadLetters(settings.kafka, names.dlq)
         # nothing is waited for: an index that still refuses gives the letter back at once
@@ -243,6 +246,7 @@ class _LineWriter:
         chunk = Chunk(self, int(letter.text("offset")), fresh=False, context=(letter, batch))
         for _, raw, error in self._documents.make(chunk, batch, [(batch.seq, batch.seq + 1)]):
             self._bury(letter, batch, raw, error.reason, str(error))
+        self.ignored += len(chunk.ignored)
         if chunk.documents:
             self._indexer.add(chunk)
 

@@ -146,7 +146,10 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
         replay.run(getattr(settings.names, options.topic), since)
     finally:
         elastic.close()
-    print(f"{replay.lines} lines read: {replay.present} were there, {replay.stored} stored, {replay.refused} refused")
+    print(
+        f"{replay.lines} lines read: {replay.present} were there, {replay.stored} stored, "
+        f"{replay.refused} refused, {replay.ignored} ignored by rules"
+    )
     return 0
 
 
@@ -181,7 +184,10 @@ def _dlq_show(settings: Settings, options: argparse.Namespace) -> int:
 def _dlq_replay(settings: Settings, options: argparse.Namespace) -> int:
     box, letters = _chosen(settings, options)
     figures = box.replay(letters)
-    print(f"{figures['sent']} sent to their topic, {figures['stored']} stored, {figures['dead']} dead again")
+    print(
+        f"{figures['sent']} sent to their topic, {figures['stored']} stored, "
+        f"{figures['dead']} dead again, {figures['ignored']} ignored by rules"
+    )
     return 0
 
 

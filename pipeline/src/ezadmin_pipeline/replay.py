@@ -2,7 +2,7 @@
 
 For the day an index was lost or deleted by mistake. It goes round the workers and their commit records: documents are
 written under the names they had, so what is there stays as it is, and nothing is counted again (counts are of what was
-received, and that has not changed).
+received, and that has not changed). The rules of today are for them.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ class Replay:
         self.lines = 0
         self.present = 0
         self.refused = 0
+        self.ignored = 0
 
     @property
     def stored(self) -> int:
         """Lines that were missing and are there now."""
-        return self.lines - self.present - self.refused
+        return self.lines - self.present - self.refused - self.ignored
 
     def run(self, topic: str, since_ms: int | None) -> None:
         """Read ``topic`` from ``since_ms`` to its present end. Messages and lines that were dead letters stay such."""
@@ -62,6 +63,7 @@ class Replay:
             bad = self._documents.make(chunk, batch, [(batch.seq, batch.seq + batch.n)])
             self.lines += batch.n
             self.refused += len(bad)
+            self.ignored += len(chunk.ignored)
             if chunk.documents:
                 self._indexer.add(chunk)
             while self._indexer.busy:

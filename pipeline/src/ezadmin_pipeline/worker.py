@@ -144,11 +144,13 @@ class Worker:
         except KafkaError as error:
             _log.info("the name %s stays in the group for a while: %r", self._settings.member, error)
 
-    def figures(self) -> dict[str, int]:
+    def figures(self) -> dict[str, int | dict[str, int]]:
         """What this worker has done since its start."""
         engine = self._engine
         return {
             "lines": engine.lines,
+            "ignored": engine.ignored,
+            "rule_hits": dict(engine.rule_hits),
             "resent": engine.resent,
             "conflicts": engine.conflicts,
             "dead_letters": self._letters.written,
