@@ -36,9 +36,10 @@ class Tick(NamedTuple):
 class Ticker:
     """Runs ``collectors`` over ``reader`` and keeps what they want to see again.
 
+    Several collectors can write into the same document: that of the host, or of one item (the same dimensions).
     Counters leave once a minute: their rates, which are made here, say the same between, and the digits of counters are
-    most of what compression cannot shrink. ``costs``: what each collector has cost so far; ``stretch``: those that run
-    so many times more rarely than they would.
+    most of what compression cannot shrink; so do the fields that collectors call slow (docs/decisions). ``costs``: what
+    each collector has cost so far; ``stretch``: those that run so many times more rarely than they would.
     """
 
     def __init__(self, reader: Reader, collectors: Iterable[Collector]) -> None:
@@ -48,7 +49,12 @@ class Ticker:
         self._ran: dict[str, float] = {}
         self._skipped: dict[str, int] = {}
         self._failed: dict[str, str] = {}
-        self._counters = {f.name for c in self._collectors for f in c.fields if f.kind == "counter"}
+        self._slow = {f.name for c in self._collectors for f in c.fields if f.kind == "counter"}
+        self._slow.update(name for c in self._collectors for name in c.slow)
+        self._dimensions: dict[str, list[str]] = {}
+        for collector in self._collectors:
+            names = self._dimensions.setdefault(collector.dataset, [])
+            names += [field.name for field in collector.fields if field.dimension]
         self._counted: Optional[float] = None
         self.cost: dict[str, float] = {}
         self.costs: dict[str, Cost] = {}
@@ -69,7 +75,7 @@ class Ticker:
         """The lines of a tick: one host document first, then one per item, of all collectors that are due."""
         reader = self._reader
         reader.begin_tick()
-        documents: dict[str, list[Document]] = {}
+        documents: dict[tuple[Any, ...], Document] = {}
         events: list[tuple[str, Document]] = []
         for collector in self._collectors:
             now = reader.monotonic()
@@ -81,22 +87,22 @@ class Ticker:
             self._ran[collector.name] = now
             if collector.event:
                 events += [(collector.dataset, document) for document in found]
-            elif collector.dataset == "system.host":
-                host = documents.setdefault(collector.dataset, [{}])
-                for document in found:
-                    host[0].update(document)
-            else:
-                documents.setdefault(collector.dataset, []).extend(found)
+                continue
+            names = self._dimensions[collector.dataset]
+            for document in found:
+                documents.setdefault((collector.dataset, *(document[name] for name in names)), {}).update(document)
         if not self._counting(reader.monotonic()):
-            for group in documents.values():
-                group[:] = [{k: v for k, v in document.items() if k not in self._counters} for document in group]
+            slow = self._slow
+            documents = {
+                key: {name: value for name, value in document.items() if name not in slow}
+                for key, document in documents.items()
+            }
         common = {"@timestamp": format_epoch_ms(tick_ms)}
         created = format_epoch_ms(int(reader.time() * 1000))
         return Tick(
             [
-                encode({**common, "event.dataset": dataset, "event.created": created, **document})
-                for dataset, group in documents.items()
-                for document in group
+                encode({**common, "event.dataset": key[0], "event.created": created, **document})
+                for key, document in documents.items()
             ],
             [
                 (dataset, encode({**common, "event.dataset": dataset, "event.created": created, **document}))

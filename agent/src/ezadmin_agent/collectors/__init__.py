@@ -23,7 +23,8 @@ class Sample(NamedTuple):
 class Collector:
     """A collector: ``collect(reader, previous state or None)``. ``seconds``: least time between two runs (0: each tick).
 
-    ``event``: its documents are events for the topic of logs, not metrics.
+    ``event``: its documents are events for the topic of logs, not metrics. ``slow``: fields that leave once a minute with
+    the counters, because they hardly change or follow from others.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Collector:
     collect: Callable[[Reader, Any], Sample]
     seconds: int = 0
     event: bool = False
+    slow: Sequence[str] = ()
 
 
 def rate(now: Optional[float], before: Optional[float], seconds: float) -> Optional[float]:

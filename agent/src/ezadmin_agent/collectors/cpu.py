@@ -121,5 +121,5 @@ def _shares(document: Document, prefix: str, middle: str, now: Any, before: Any)
         document[f"{prefix}.guest{middle}.pct"] = round(max(0.0, guest) / total, 4)
 
 
-HOST = Collector("cpu", "system.host", FIELDS, collect)
+HOST = Collector("cpu", "system.host", FIELDS, collect, slow=("system.cpu.cores", "system.cpu.guest.norm.pct"))
 CORES = Collector("core", "system.core", CORE_FIELDS, collect_cores, seconds=60)

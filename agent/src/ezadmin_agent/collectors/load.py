@@ -23,4 +23,4 @@ def collect(reader: Reader, _previous: None) -> Sample:
     return Sample([document])
 
 
-HOST = Collector("load", "system.host", FIELDS, collect)
+HOST = Collector("load", "system.host", FIELDS, collect, slow=[f"system.load.norm.{m}" for m in MINUTES])

@@ -73,4 +73,5 @@ def _get(memory: Any, name: str) -> Optional[int]:
     return getattr(memory, name, None)
 
 
-HOST = Collector("memory", "system.host", FIELDS, collect)
+SLOW = ("total", "buffers", "used.bytes", "used.pct", "actual.used.bytes", "swap.total", "swap.free", "swap.used.bytes")
+HOST = Collector("memory", "system.host", FIELDS, collect, slow=[f"system.memory.{name}" for name in SLOW])

@@ -6,7 +6,7 @@ bond or vlan passes the hardware too. veth pairs, and NICs that are down and wer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from ezadmin_agent.collectors import Collector, Document, Sample, put, rate
@@ -27,9 +27,9 @@ WORDS = {"in": "received", "out": "sent"}
 DUPLEX = {1: "half", 2: "full"}  # psutil's NicDuplex: HALF is 1, FULL is 2, unknown 0
 
 
-def _fields(prefix: str, whose: str) -> list[Field]:
+def _fields(prefix: str, whose: str, counters: Sequence[tuple[str, str, str]]) -> list[Field]:
     fields = []
-    for way, what, _ in COUNTERS:
+    for way, what, _ in counters:
         unit = "byte" if what == "bytes" else ""
         label = {
             "bytes": f"Bytes {WORDS[way]}",
@@ -44,16 +44,21 @@ def _fields(prefix: str, whose: str) -> list[Field]:
     return fields
 
 
-FIELDS = tuple(_fields("system.network.total", "all hardware NICs"))
+TRAFFIC = tuple(one for one in COUNTERS if one[1] in ("bytes", "packets"))
+TROUBLE = tuple(one for one in COUNTERS if one[1] in ("errors", "dropped"))
+"""Nearly always nought: once a minute, with the rate over the minute."""
+FIELDS = tuple(_fields("system.network.total", "all hardware NICs", TRAFFIC))
+TROUBLE_FIELDS = tuple(_fields("system.network.total", "all hardware NICs", TROUBLE))
 NIC_FIELDS = (
     keyword("system.network.name", "The network interface", dimension=True),
-    *_fields("system.network", "the NIC"),
+    *_fields("system.network", "the NIC", TRAFFIC),
     boolean("system.network.link.up", "Whether the NIC is up and has a link"),
     keyword("system.network.link.duplex", "full or half; absent when unknown"),
     gauge("system.network.link.speed_mbps", "long", "mbit/s", "Negotiated speed; absent when unknown"),
     gauge("system.network.link.mtu", "integer", "byte", "Largest packet"),
     gauge("system.network.utilization", "float", "ratio", "Busier direction in bit/s divided by the link's speed"),
 )
+NIC_TROUBLE_FIELDS = tuple(_fields("system.network", "the NIC", TROUBLE))
 
 
 class _State(NamedTuple):
@@ -61,14 +66,28 @@ class _State(NamedTuple):
     nics: Mapping[str, Any]
 
 
-def collect(reader: Reader, previous: Optional[_State]) -> Sample:
-    """One fragment of the host document."""
+def _counted(reader: Reader) -> _State:
     every = reader.network_io()
     hardware = reader.hardware_nics() & every.keys()
     counted = hardware or {name for name in every if name != "lo" and not name.startswith("veth")}
-    state = _State(reader.monotonic(), {name: every[name] for name in counted})
+    return _State(reader.monotonic(), {name: every[name] for name in counted})
+
+
+def collect(reader: Reader, previous: Optional[_State]) -> Sample:
+    """One fragment of the host document."""
+    state = _counted(reader)
+    return Sample([_total(state, previous, TRAFFIC)], state)
+
+
+def collect_trouble(reader: Reader, previous: Optional[_State]) -> Sample:
+    """One fragment of the host document."""
+    state = _counted(reader)
+    return Sample([_total(state, previous, TROUBLE)], state)
+
+
+def _total(state: _State, previous: Optional[_State], counters: Sequence[tuple[str, str, str]]) -> Document:
     document: Document = {}
-    for way, what, attribute in COUNTERS:
+    for way, what, attribute in counters:
         document[f"system.network.total.{way}.{what}"] = sum(getattr(io, attribute) for io in state.nics.values())
         if previous is not None:
             rates = [
@@ -76,27 +95,16 @@ def collect(reader: Reader, previous: Optional[_State]) -> Sample:
                 for name, io in state.nics.items()
             ]
             document[f"system.network.total.{way}.{what}_per_sec"] = round(sum(r for r in rates if r is not None), 2)
-    return Sample([document], state)
+    return document
 
 
 def collect_nics(reader: Reader, previous: Optional[_State]) -> Sample:
     """One document per NIC."""
     state = _State(reader.monotonic(), reader.network_io())
     links = reader.nics()
-    documents = []
-    for name, io in state.nics.items():
-        link = links.get(name)
-        unused = not io.packets_recv and not io.packets_sent and not (link is not None and link.isup)
-        if name.startswith("veth") or unused:
-            continue
-        document: Document = {"system.network.name": name}
-        seconds = state.at - previous.at if previous is not None else 0.0
-        for way, what, attribute in COUNTERS:
-            now = getattr(io, attribute)
-            document[f"system.network.{way}.{what}"] = now
-            put(
-                document, f"system.network.{way}.{what}_per_sec", rate(now, _before(previous, name, attribute), seconds)
-            )
+    documents = _per_nic(state, previous, links, TRAFFIC)
+    for document in documents:
+        link = links.get(document["system.network.name"])
         if link is not None:
             document["system.network.link.up"] = bool(link.isup)
             put(document, "system.network.link.duplex", DUPLEX.get(int(link.duplex)))
@@ -106,8 +114,34 @@ def collect_nics(reader: Reader, previous: Optional[_State]) -> Sample:
                 busier = max(document.get(f"system.network.{way}.bytes_per_sec", -1.0) for way in WORDS)
                 if busier >= 0:
                     document["system.network.utilization"] = round(busier * 8 / (link.speed * 1e6), 4)
-        documents.append(document)
     return Sample(documents, state)
+
+
+def collect_nic_trouble(reader: Reader, previous: Optional[_State]) -> Sample:
+    """A fragment of the document of each NIC."""
+    state = _State(reader.monotonic(), reader.network_io())
+    return Sample(_per_nic(state, previous, reader.nics(), TROUBLE), state)
+
+
+def _per_nic(
+    state: _State, previous: Optional[_State], links: Mapping[str, Any], counters: Sequence[tuple[str, str, str]]
+) -> list[Document]:
+    documents = []
+    seconds = state.at - previous.at if previous is not None else 0.0
+    for name, io in state.nics.items():
+        link = links.get(name)
+        unused = not io.packets_recv and not io.packets_sent and not (link is not None and link.isup)
+        if name.startswith("veth") or unused:
+            continue
+        document: Document = {"system.network.name": name}
+        for way, what, attribute in counters:
+            now = getattr(io, attribute)
+            document[f"system.network.{way}.{what}"] = now
+            put(
+                document, f"system.network.{way}.{what}_per_sec", rate(now, _before(previous, name, attribute), seconds)
+            )
+        documents.append(document)
+    return documents
 
 
 def _before(previous: Optional[_State], name: str, attribute: str) -> Optional[float]:
@@ -117,4 +151,12 @@ def _before(previous: Optional[_State], name: str, attribute: str) -> Optional[f
 
 
 HOST = Collector("network", "system.host", FIELDS, collect)
-NICS = Collector("nic", "system.network", NIC_FIELDS, collect_nics)
+TROUBLE_HOST = Collector("networktrouble", "system.host", TROUBLE_FIELDS, collect_trouble, seconds=60)
+NICS = Collector(
+    "nic",
+    "system.network",
+    NIC_FIELDS,
+    collect_nics,
+    slow=("system.network.link.duplex", "system.network.link.speed_mbps", "system.network.link.mtu"),
+)
+TROUBLE_NICS = Collector("nictrouble", "system.network", NIC_TROUBLE_FIELDS, collect_nic_trouble, seconds=60)

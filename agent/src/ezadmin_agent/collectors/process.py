@@ -2,7 +2,8 @@
 
 All three come from one pass over /proc/PID/stat (a quarter of what psutil takes for the same). Command lines, with the
 secrets in them masked, and users are read once per process and only of those that are shown. In the documents of the
-busiest they stand when a process is new among them and then once a minute, for they weigh more than all the figures.
+busiest they, and what hardly changes, stand when a process is new among them and then once a minute, for they weigh
+more than the figures.
 The list is an event: metrics keep no source, and as one text it costs an index nothing (docs/decisions).
 """
 
@@ -63,9 +64,16 @@ LIST_FIELDS = (
     keyword("log.level", "info"),
     Field("message", "text", "", "keyword", False, "How many there are"),
     Field("system.processes.count", "long", "", "gauge", False, "Processes in the list"),
-    Field("system.processes.list", "text", "", "keyword", False, "A heading and one line per process, parted by tabs"),
+    Field(
+        "system.processes.list",
+        "text",
+        "",
+        "keyword",
+        False,
+        "A heading and a line per process, parted by tabs; start: s after boot",
+    ),
 )
-HEADING = "pid\tparent\tuser\tstate\tcpu %\trss KiB\tthreads\tstarted\tcommand"
+HEADING = "pid\tparent\tuser\tstate\tcpu %\trss KiB\tthreads\tstart\tcommand"
 
 
 def collect(reader: Reader, _previous: None) -> Sample:
@@ -118,10 +126,7 @@ def collect_top(reader: Reader, previous: Optional[_State]) -> Sample:
             "process.entity_id": f"{reader.boot()}-{process.pid}-{process.start}",
             "process.pid": process.pid,
             "process.name": process.name,
-            "system.process.state": STATES.get(process.state, "unknown"),
             "system.process.memory.rss.bytes": process.rss,
-            "system.process.memory.rss.pct": round(min(1.0, process.rss / total), 4) if total else 0.0,
-            "system.process.num_threads": process.threads,
         }
         if process.pid in used:
             document["system.process.cpu.total.pct"] = round(used[process.pid], 4)
@@ -132,6 +137,9 @@ def collect_top(reader: Reader, previous: Optional[_State]) -> Sample:
             user, command_line = reader.identity(process)
             put(document, "user.name", user)
             document["process.parent.pid"] = process.parent
+            document["system.process.state"] = STATES.get(process.state, "unknown")
+            document["system.process.memory.rss.pct"] = round(min(1.0, process.rss / total), 4) if total else 0.0
+            document["system.process.num_threads"] = process.threads
             document["process.start"] = _started(reader, process)
             if command_line:
                 document["process.command_line"] = command_line[:COMMAND_LINE]
@@ -177,7 +185,6 @@ def _row(reader: Reader, process: Process, used: Optional[float], limit: int) ->
     user, command_line = reader.identity(process)
     command = command_line[:limit].translate(_BREAKS) if command_line and limit else f"[{process.name}]"
     cpu = f"{used * 100:.3g}" if used else "0"
-    start = _started(reader, process)[:19] if process.parent != 2 and process.pid != 2 else ""
     return "\t".join(
         (
             str(process.pid),
@@ -187,7 +194,7 @@ def _row(reader: Reader, process: Process, used: Optional[float], limit: int) ->
             cpu,
             str(process.rss >> 10),
             str(process.threads),
-            start,
+            str(process.start // HZ),
             command.translate(_BREAKS),
         )
     )
