@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ezadmin_agent.config import Config, ConfigError, LogConfig, example, load
+from ezadmin_agent.logs.rules import Multiline
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -94,9 +95,34 @@ def test_the_example_is_valid_as_it_is_and_with_every_setting_switched_on(tmp_pa
     switched_on = "\n".join(
         line[1:] if line.startswith("#") and line[1] != " " else line for line in example().split("\n")
     )
+    switched_on = switched_on.replace("listen =", "#listen =")  # a source is a file or a socket
     config = load(write(tmp_path, switched_on))
     assert config.bootstrap == "kafka1:9092,kafka2:9092"
-    assert config.logs == (LogConfig(Path("/var/log/app.log"), "log.file", False, False),)
+    assert config.logs is not None
+    (entry,) = config.logs
+    assert (entry.path, entry.dataset, entry.kind) == (Path("/var/log/app.log"), "log.file", "file")
+    assert entry.rules.multiline == Multiline(start=r"^\d{4}-")
+    assert entry.rules.mask == ((r"password=\S+", "password=***"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('path = "/a"\nexclude = ["(a+)+b"]', "line 3: logs.exclude: '(a+)+b' repeats a repeat"),
+        ('path = "/a"\ninclude = [".*.*.*x"]', "line 3: logs.include: '.*.*.*x' takes too long"),
+        ('path = "/a"\nmask = [{regex = "(", with = ""}]', "line 3: logs.mask: '(' is no regular expression"),
+        ('path = "/a"\nmultiline = {begin = "x"}', "line 3: logs.multiline: write { start"),
+        ('path = "/a"\nparse = {regex = "a(b)"}', 'line 3: logs.parse: write "json", "kv"'),
+        ('path = "/a"\nmin_level = "warn"', "line 3: logs.min_level: write one of emergency"),
+        ('path = "/a"\nencoding = "latin-1"', 'line 3: logs.encoding: write "utf-8"'),
+        ('source = "syslog"', "logs.listen: write listen"),
+        ('source = "journal"\npath = "/a"', "logs.path: write the absolute path"),
+    ],
+)
+def test_wrong_rules_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, f"[[logs]]\n{text}\n"))
+    assert message in str(caught.value)
 
 
 def test_limits(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezadmin_agent.logs.parse import Parser, event, level_of
+from ezadmin_agent.logs.levels import level_of
+from ezadmin_agent.logs.parse import Parser, event
 from ezadmin_wire.batch import count_levels
 from ezadmin_wire.levels import LEVELS
 

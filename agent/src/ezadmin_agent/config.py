@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -14,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from ezadmin_agent.logs.levels import RANK
+from ezadmin_agent.logs.patterns import PatternError
+from ezadmin_agent.logs.rules import ENCODINGS, Multiline, RuleConfig, Rules
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.names import Names
 
@@ -21,6 +25,8 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+log = logging.getLogger(__name__)
 
 ENVIRONMENT = "EZADMIN_AGENT_CONFIG"
 DEFAULT_FILE = Path("/etc/ezadmin/agent.toml")
@@ -35,12 +41,19 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class LogConfig:
-    """One log file."""
+    """One source of logs. ``path`` may be a glob; or the source is ``journal``, ``kernel``, or a socket to ``listen`` on.
 
-    path: Path
+    ``full``: what happens at the spool's cap to a source that could wait: ``wait`` or ``drop``.
+    """
+
+    path: Optional[Path]
     dataset: str
     syslog: bool
     from_start: bool
+    kind: str = "file"
+    listen: Optional[str] = None
+    full: str = "wait"
+    rules: RuleConfig = field(default_factory=RuleConfig)
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,10 @@ class Config:
     cap_bytes: Optional[int] = None
     cpu_percent: float = 2.0
     memory_mib: int = 96
+    replay_bytes: int = 4 << 20
+    surge_bytes: int = 512 << 10
+    surge_burst: int = 16 << 20
+    surge_share: float = 0.5
     logs: Optional[tuple[LogConfig, ...]] = None
 
 
@@ -98,10 +115,45 @@ def _between(low: float, high: float, text: str) -> Callable[[Any], Optional[str
     return lambda value: None if low <= value <= high else text
 
 
+def _texts(value: list[Any]) -> Optional[str]:
+    return None if all(isinstance(item, str) for item in value) else "write a list of regular expressions"
+
+
+def _multiline(value: Mapping[str, Any]) -> tuple[Optional[Multiline], Optional[str]]:
+    text = 'write { start = "regex" } or { continue = "regex" }, with max_lines (2 to 5000) and seconds if need be'
+    start, go_on = value.get("start"), value.get("continue")
+    max_lines, seconds = value.get("max_lines", Multiline.max_lines), value.get("seconds", Multiline.seconds)
+    right = (
+        not value.keys() - {"start", "continue", "max_lines", "seconds"}
+        and (start is None) != (go_on is None)
+        and isinstance(start if go_on is None else go_on, str)
+        and isinstance(max_lines, int)
+        and 2 <= max_lines <= 5000
+        and isinstance(seconds, (int, float))
+        and 0 < seconds <= 60
+    )
+    return (Multiline(start, go_on, max_lines, float(seconds)), None) if right else (None, text)
+
+
+def _parse(value: Any) -> Optional[str]:
+    """The format: a word, or the text of an expression with named groups; None if it is neither."""
+    if isinstance(value, dict) and set(value) == {"regex"} and isinstance(value["regex"], str):
+        return str(value["regex"]) if "(?P<" in value["regex"] else None
+    return value if value in ("json", "kv") else None
+
+
+def _masks(value: list[Any]) -> Optional[tuple[tuple[str, str], ...]]:
+    if not all(isinstance(item, dict) and set(item) == {"regex", "with"} for item in value):
+        return None
+    found = tuple((item["regex"], item["with"]) for item in value)
+    return found if all(isinstance(text, str) for pair in found for text in pair) else None
+
+
 TABLES: Mapping[str, str] = {
     "kafka": "Where batches go.",
     "spool": "What is not sent yet waits on disk.",
     "limits": "Over one of these for 12 s, the agent runs its costly collectors less often, and says so in an event.",
+    "surge": "A source that brings more than this has its repeats collapsed into one event with a count; errors never.",
     "logs": "One such table per log file. Without any: the system log, as a file or from the journal.",
 }
 MANY = ("logs",)
@@ -148,6 +200,15 @@ SETTINGS: tuple[Setting, ...] = (
         _between(1 << 20, 1 << 50, "write at least 1048576 (1 MiB)"),
     ),
     Setting(
+        "spool",
+        "replay_bytes",
+        int,
+        Config.replay_bytes,
+        "bytes per second, such as 4194304",
+        "Bytes a second, before compression, at which is sent at most, also what an outage left",
+        check=_between(64 << 10, 1 << 40, "write at least 65536"),
+    ),
+    Setting(
         "limits",
         "cpu_percent",
         float,
@@ -166,14 +227,60 @@ SETTINGS: tuple[Setting, ...] = (
         check=_between(32, 1 << 20, "write at least 32 (MiB)"),
     ),
     Setting(
+        "surge",
+        "bytes_per_second",
+        int,
+        Config.surge_bytes,
+        "bytes per second, such as 524288",
+        "Bytes a second that a source may bring for long",
+        check=_between(1024, 1 << 40, "write at least 1024"),
+    ),
+    Setting(
+        "surge",
+        "burst_bytes",
+        int,
+        Config.surge_burst,
+        "bytes, such as 16777216",
+        "Bytes that it may bring at once before",
+        check=_between(1024, 1 << 40, "write at least 1024"),
+    ),
+    Setting(
+        "surge",
+        "spool_share",
+        float,
+        Config.surge_share,
+        "a number, such as 0.5",
+        "Share of the spool's room for logs from which on the repeats of all sources are collapsed",
+        check=_between(0.05, 1, "write 0.05 to 1"),
+    ),
+    Setting(
         "logs",
         "path",
         str,
         None,
         "the file's path",
-        "The file",
+        "The file; with *, ? or [ it stands for all files of such names, also those that come later",
         "/var/log/app.log",
         _must(r"/.*", "write the absolute path of the log file"),
+    ),
+    Setting(
+        "logs",
+        "source",
+        str,
+        "file",
+        '"file", "journal", "kernel" or "syslog"',
+        'Instead of a path: "journal", "kernel" (/dev/kmsg) or "syslog" (with listen)',
+        check=_must(r"file|journal|kernel|syslog", 'write "file", "journal", "kernel" or "syslog"'),
+    ),
+    Setting(
+        "logs",
+        "listen",
+        str,
+        None,
+        'text, such as "udp://127.0.0.1:5514"',
+        'Address of a syslog socket: "udp://host:port" or "tcp://host:port"',
+        "udp://127.0.0.1:5514",
+        _must(r"(udp|tcp)://(\[[0-9a-fA-F:]+\]|[^\s/:]+):[0-9]{1,5}", 'write "udp://host:port" or "tcp://host:port"'),
     ),
     Setting(
         "logs",
@@ -203,6 +310,97 @@ SETTINGS: tuple[Setting, ...] = (
         '"end" or "start"',
         'Where a file that is there at the first start is read from: "end" or "start"',
         check=_must(r"end|start", 'write "end" or "start"'),
+    ),
+    Setting(
+        "logs",
+        "encoding",
+        str,
+        "utf-8",
+        '"utf-8", "cp949" or "euc-kr"',
+        'Encoding of the file: "utf-8", "cp949" or "euc-kr"',
+        check=_must("|".join(ENCODINGS), 'write "utf-8", "cp949" or "euc-kr"'),
+    ),
+    Setting(
+        "logs",
+        "multiline",
+        dict,
+        None,
+        '{ start = "regex" } or { continue = "regex" }',
+        'Events of several lines: how the first line looks ("start") or each further one ("continue"); and '
+        "max_lines (500), seconds (2) to wait for more",
+        {"start": r"^\d{4}-"},
+        lambda value: _multiline(value)[1],
+    ),
+    Setting(
+        "logs",
+        "parse",
+        object,
+        None,
+        '"json", "kv" or { regex = "…" }',
+        'Read application fields: "json", "kv" (name=value) or { regex = "…" } with named groups',
+        "json",
+        lambda value: None if _parse(value) else 'write "json", "kv" or { regex = "(?P<name>…)" }',
+    ),
+    Setting("logs", "time_field", str, None, "a field's name", "Field that holds the time", "ts"),
+    Setting("logs", "level_field", str, None, "a field's name", "Field that holds the level", "severity"),
+    Setting("logs", "message_field", str, None, "a field's name", "Field that holds the message", "msg"),
+    Setting(
+        "logs",
+        "min_level",
+        str,
+        None,
+        'a level, such as "warning"',
+        "Drop what is less severe; a line without a level counts as info",
+        "notice",
+        _must("|".join(RANK), f"write one of {', '.join(RANK)}"),
+    ),
+    Setting(
+        "logs",
+        "include",
+        list,
+        None,
+        "a list of regular expressions",
+        "Drop what matches none of these",
+        ["^app"],
+        _texts,
+    ),
+    Setting(
+        "logs",
+        "exclude",
+        list,
+        None,
+        "a list of regular expressions",
+        "Drop what matches one of these",
+        ["GET /health"],
+        _texts,
+    ),
+    Setting(
+        "logs",
+        "mask",
+        list,
+        None,
+        'a list of { regex = "…", with = "…" }',
+        "Replace before anything leaves the host",
+        [{"regex": r"password=\S+", "with": "password=***"}],
+        lambda value: None if _masks(value) is not None else 'write a list of { regex = "…", with = "…" }',
+    ),
+    Setting(
+        "logs",
+        "sample",
+        int,
+        1,
+        "a whole number, such as 10",
+        "Keep 1 in so many; errors and worse always",
+        check=_between(1, 1_000_000, "write 1 to 1000000"),
+    ),
+    Setting(
+        "logs",
+        "full",
+        str,
+        "wait",
+        '"wait" or "drop"',
+        'When the spool is nearly full: "wait" leaves the lines in the file, "drop" drops low levels first and counts them',
+        check=_must(r"wait|drop", 'write "wait" or "drop"'),
     ),
 )
 
@@ -244,8 +442,45 @@ def example() -> str:
             # a table that may stand there many times is switched off whole: an empty one would be an entry
             out += ["", f"# {TABLES[table]}", f"#{header}" if table in MANY else header]
         value = setting.default if setting.default is not None else setting.sample
-        out += [f"# {setting.about}.", f"#{setting.key} = {json.dumps(value, ensure_ascii=False)}"]
+        out += [f"# {setting.about}.", f"#{setting.key} = {_toml(value)}"]
     return "\n".join(out) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Watch:
+    """Notices when the configuration file changes. What applies at once are the ``[[logs]]``; the rest needs a restart."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = self._look()
+
+    def changed(self) -> Optional[Config]:
+        """The new configuration, once; None if there is none, or if it is wrong: then the old one stays in force."""
+        stamp = self._look()
+        if stamp is None or stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        try:
+            config = load(self._path)
+        except ConfigError as error:
+            log.error("the new configuration is not used, the one before stays in force: %s", error)
+            return None
+        log.warning("%s has changed: its [[logs]] apply from now on; other settings after a restart", self._path)
+        return config
+
+    def _look(self) -> Optional[tuple[int, int, int]]:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 class _Reader:
@@ -258,7 +493,9 @@ class _Reader:
         for name in TABLES:
             if name not in MANY and not isinstance(table.get(name, {}), dict):
                 raise self._error(name, "", f"write a table [{name}]")
-        kafka, spool, limits = (self._table(table.get(name, {}), name) for name in ("kafka", "spool", "limits"))
+        kafka, spool, limits, surge = (
+            self._table(table.get(name, {}), name) for name in ("kafka", "spool", "limits", "surge")
+        )
         logs = table.get("logs")
         if logs is not None and not (isinstance(logs, list) and all(isinstance(entry, dict) for entry in logs)):
             raise self._error("logs", "", "write tables [[logs]]")
@@ -271,16 +508,63 @@ class _Reader:
             cap_bytes=spool["cap_bytes"],
             cpu_percent=float(limits["cpu_percent"]),
             memory_mib=limits["memory_mib"],
+            replay_bytes=spool["replay_bytes"],
+            surge_bytes=surge["bytes_per_second"],
+            surge_burst=surge["burst_bytes"],
+            surge_share=float(surge["spool_share"]),
             logs=None if logs is None else tuple(self._log(entry) for entry in logs),
         )
 
     def _log(self, table: Mapping[str, Any]) -> LogConfig:
         found = self._table(table, "logs")
-        if found["path"] is None:
-            raise self._error("path", "logs", "write the absolute path of the log file")
-        dataset = found["dataset"] or (SYSLOG if found["path"] in SYSTEM_LOGS else LOG_FILE)
+        kind, path = found["source"], found["path"]
+        if (kind == "file") != (path is not None):
+            raise self._error("path", "logs", "write the absolute path of the log file, or another source, not both")
+        if (kind == "syslog") != (found["listen"] is not None):
+            raise self._error(
+                "listen", "logs", 'write listen = "udp://host:port" with source = "syslog", and only there'
+            )
+        dataset = found["dataset"] or {"kernel": "system.kernel", "file": LOG_FILE}.get(kind, SYSLOG)
+        if path in SYSTEM_LOGS and found["dataset"] is None:
+            dataset = SYSLOG
         form = found["format"] or ("syslog" if dataset == SYSLOG else "plain")
-        return LogConfig(Path(found["path"]), dataset, form == "syslog", found["from"] == "start")
+        rules = RuleConfig(
+            encoding=found["encoding"],
+            multiline=None if found["multiline"] is None else _multiline(found["multiline"])[0],
+            parse=None if found["parse"] is None else _parse(found["parse"]),
+            time_field=found["time_field"],
+            level_field=found["level_field"],
+            message_field=found["message_field"],
+            min_level=found["min_level"],
+            include=tuple(found["include"] or ()),
+            exclude=tuple(found["exclude"] or ()),
+            mask=_masks(found["mask"] or []) or (),
+            sample=found["sample"],
+        )
+        try:
+            Rules(rules)
+        except (PatternError, re.error, IndexError) as error:
+            raise self._error(self._setter(str(error), found), "logs", str(error)) from error
+        return LogConfig(
+            None if path is None else Path(path),
+            dataset,
+            form == "syslog",
+            found["from"] == "start",
+            kind,
+            found["listen"],
+            found["full"],
+            rules,
+        )
+
+    @staticmethod
+    def _setter(error: str, found: Mapping[str, Any]) -> str:
+        """The key whose expression ``error`` is about."""
+        for key in ("include", "exclude", "mask", "multiline", "parse"):
+            texts = json.dumps(found[key], ensure_ascii=False)
+            quoted = re.match(r"'(.*?)' (?:is no|repeats|takes)", error)
+            if quoted and json.dumps(quoted[1].encode().decode("unicode_escape"), ensure_ascii=False)[1:-1] in texts:
+                return key
+        return "mask"
 
     def _table(self, table: Mapping[str, Any], where: str, also: tuple[str, ...] = ()) -> dict[str, Any]:
         """The value of every setting of a table, checked; its default where it is absent."""

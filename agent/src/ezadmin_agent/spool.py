@@ -654,6 +654,11 @@ class Spools:
         immovable = sum(s.disk_bytes for n, s in self._spools.items() if not self._gives_way(self.specs[n], spec))
         return immovable + size <= self.cap_bytes
 
+    def used(self, name: str) -> float:
+        """Which part of its room stream ``name`` takes on disk, 0 to 1."""
+        spec = self.specs[name]
+        return self._spools[name].disk_bytes / (self.cap_bytes * (1.0 if spec.droppable else spec.share))
+
     def close(self) -> None:
         """Sync and close all of them."""
         for spool in self._spools.values():

@@ -13,7 +13,8 @@ file's first bytes, by which a new file under an old inode, and a file that was 
   name. (A line written between the copy and the emptying is lost for every reader: so that way of rotating is.)
 
 A line without its newline waits; when its file is finished it is taken as it is. A line longer than MAX_LINE is cut,
-and the rest skipped up to its newline.
+and the rest skipped up to its newline. An event of several lines is taken when the line behind it is there, or when it
+has not grown for a while; until then the position stays at its begin, so nothing of it is kept in memory alone.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from ezadmin_agent.logs.parse import Parser, event
-from ezadmin_agent.logs.source import MAX_BYTES, MAX_LINE, MAX_LINES, Batch
-from ezadmin_wire.times import format_epoch_ms
+from ezadmin_agent.logs.builder import Builder, Patterns
+from ezadmin_agent.logs.parse import Parser
+from ezadmin_agent.logs.rules import RuleConfig, Rules
+from ezadmin_agent.logs.source import CALM, MAX_LINE, Batch, Counts, Mode, empty
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class _Part:
     skip: bool  # inside a line whose begin was sent cut: everything up to the newline is dropped
     fd: int = -1
     quiet_since: float = 0.0
+    grown: tuple[int, float] = (-1, 0.0)  # size when an unfinished event was seen to grow last, and when that was
 
     def position(self) -> dict[str, Any]:
         found: dict[str, Any] = {"dev": self.dev, "ino": self.ino, "offset": self.offset, "head": list(self.head)}
@@ -57,50 +60,13 @@ class _Part:
         return found
 
 
-class _Builder:
-    """Collects the events of one batch. ``full``: a line did not fit any more."""
-
-    def __init__(self, parser: Parser, dataset: str, path: str, now_ms: int) -> None:
-        self._parser = parser
-        self._dataset = dataset
-        self._path = path
-        self._now_ms = now_ms
-        self._size = 0
-        self.created = format_epoch_ms(now_ms)
-        self.lines: list[bytes] = []
-        self.tmin = self.tmax = self.created
-        self.full = False
-
-    def add(self, raw: bytes, offset: int, *, cut: bool) -> bool:
-        """Add the event of a line; False, and ``full``, if it has to wait for the next batch."""
-        if len(self.lines) >= MAX_LINES:
-            self.full = True
-            return False
-        text = raw.rstrip(b"\r").decode("utf-8", "replace")
-        moment, line = event(
-            self._parser.parse(text, self._now_ms),
-            dataset=self._dataset,
-            created_ms=self._now_ms,
-            created=self.created,
-            path=self._path,
-            offset=offset,
-            cut=cut,
-        )
-        if self.lines and self._size + len(line) + 1 > MAX_BYTES:
-            self.full = True
-            return False
-        self.tmin = min(self.tmin, moment) if self.lines else moment
-        self.tmax = max(self.tmax, moment) if self.lines else moment
-        self.lines.append(line)
-        self._size += len(line) + 1
-        return True
-
-
 class FileSource:
     """Follows ``path``. ``from_start``: a file that is there at the very first start is read from its begin, else its end.
 
-    ``syslog``: its lines are those of a syslog daemon.
+    ``syslog``: its lines are those of a syslog daemon. ``rules`` may be replaced at any time by :meth:`use`.
     """
+
+    waits = True
 
     def __init__(
         self,
@@ -109,6 +75,7 @@ class FileSource:
         *,
         syslog: bool,
         from_start: bool = False,
+        rules: Optional[Rules] = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         grace: float = GRACE,
@@ -116,7 +83,10 @@ class FileSource:
         self.name = f"file:{path}"
         self.dataset = dataset
         self.path = path
+        self.counts = Counts()
+        self._rules = rules or Rules(RuleConfig())
         self._parser = Parser(syslog)
+        self._patterns = Patterns()
         self._from_start = from_start
         self._clock = clock
         self._monotonic = monotonic
@@ -132,6 +102,7 @@ class FileSource:
         """See :class:`ezadmin_agent.logs.source.Source`."""
         self.close()
         self._done = list(position["done"]) if position else []
+        self.counts = Counts.of(position.get("counts") if position else None)
         if position:
             for saved in position["parts"]:
                 part = _Part(
@@ -147,12 +118,21 @@ class FileSource:
                     log.warning("%s: the rotated file read last is gone; what was not read of it is lost", self.path)
         else:
             self._open_present(at_end=not self._from_start)
-        return self._position()
+        return self.position()
 
-    def read(self) -> Batch:
+    def read(self, mode: Mode = CALM) -> Batch:
         """See :class:`ezadmin_agent.logs.source.Source`."""
         self._look()
-        builder = _Builder(self._parser, self.dataset, str(self.path), int(self._clock() * 1000))
+        builder = Builder(
+            self._rules,
+            self._parser,
+            self._patterns,
+            self.counts,
+            dataset=self.dataset,
+            now_ms=int(self._clock() * 1000),
+            mode=mode,
+            path=str(self.path),
+        )
         more = False
         for part in list(self._parts):
             last = part is self._parts[-1]
@@ -162,18 +142,32 @@ class FileSource:
             if builder.full:
                 more = True
                 break
-            if last:
+            if last and os.fstat(part.fd).st_nlink:
                 continue
             if part.quiet_since == 0.0 or part.offset != before:
                 part.quiet_since = self._monotonic()
             elif self._monotonic() - part.quiet_since >= self._grace:
                 self._finish(part, builder)
-        if not builder.lines:
-            position = self._position() if self._changed else None
-            self._changed = False
-            return Batch((), builder.created, builder.created, position, False)
+        if not (builder.changed or self._changed):
+            return empty()
         self._changed = False
-        return Batch(builder.lines, builder.tmin, builder.tmax, self._position(), more)
+        return builder.batch(self.position(), more)
+
+    def use(self, rules: Rules) -> None:
+        """Read by other rules from the next line on."""
+        self._rules = rules
+        self._patterns.clear()
+
+    @property
+    def over(self) -> bool:
+        """Whether the file is gone and was read to its end."""
+        return not self._parts and self._vanished()
+
+    def holds(self, dev: int, ino: int, fd: int) -> bool:
+        """Whether the open file ``fd`` is one of those that are read here, or were."""
+        return any((part.dev, part.ino) == (dev, ino) for part in self._parts) or any(
+            (dev, ino) == (done[0], done[1]) and _matches(fd, (done[2], done[3])) for done in self._done
+        )
 
     def close(self) -> None:
         """Close the files."""
@@ -183,8 +177,16 @@ class FileSource:
 
     # ------------------------------------------------------------------ which files
 
-    def _position(self) -> dict[str, Any]:
-        return {"parts": [part.position() for part in self._parts], "done": self._done}
+    def position(self) -> dict[str, Any]:
+        """Where it stands."""
+        position: dict[str, Any] = {"parts": [part.position() for part in self._parts], "done": self._done}
+        counts = self.counts.position()
+        if counts:
+            position["counts"] = counts
+        return position
+
+    def _vanished(self) -> bool:
+        return not os.path.lexists(self.path)
 
     def _look(self) -> None:
         """Notice a new file under the path, one that was emptied, and those that came and went between two looks."""
@@ -283,6 +285,13 @@ class FileSource:
             if other.startswith((f"{name}.", f"{name}-")) and not other.endswith((".gz", ".xz", ".zst", ".bz2"))
         ]
 
+    def _by_inode(self, inode: int) -> list[Path]:
+        try:
+            with os.scandir(self.path.parent) as entries:
+                return [Path(entry.path) for entry in entries if entry.inode() == inode]
+        except OSError:
+            return []
+
     def _was_done(self, path: Path) -> bool:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -299,7 +308,7 @@ class FileSource:
 
     def _find(self, part: _Part) -> bool:
         """Open the file of a saved part, wherever it is now."""
-        for path in (self.path, *self._siblings()):
+        for path in (self.path, *self._siblings(), *self._by_inode(part.ino)):
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
@@ -317,7 +326,7 @@ class FileSource:
 
     # ------------------------------------------------------------------ lines
 
-    def _take(self, part: _Part, builder: _Builder) -> bool:
+    def _take(self, part: _Part, builder: Builder) -> bool:
         """Read a chunk behind the part's offset; whether something was taken, so that there may be more."""
         data = os.pread(part.fd, CHUNK, part.offset)
         place = 0
@@ -330,6 +339,15 @@ class FileSource:
             if newline < 0 and len(data) - place <= MAX_LINE:
                 break  # not complete yet
             end = len(data) if newline < 0 else newline
+            if self._rules.multiline is not None and end - place <= MAX_LINE:
+                whole = self._event_end(data, place, end)
+                if whole is None:
+                    if place:
+                        break  # from its begin on, the chunk holds more of it
+                    if not self._waited(part, len(data)):
+                        break
+                    whole = data.rindex(b"\n")
+                end = newline = whole
             raw = data[place : min(end, place + MAX_LINE)]
             if raw.strip() and not builder.add(raw, part.offset + place, cut=end - place > MAX_LINE):
                 break
@@ -340,10 +358,35 @@ class FileSource:
             part.head = _head(part.fd, part.offset)
         return place > 0
 
-    def _finish(self, part: _Part, builder: _Builder) -> None:
+    def _event_end(self, data: bytes, place: int, end: int) -> Optional[int]:
+        """Where the event of several lines that begins at ``place`` ends; None if what follows is not there yet."""
+        rules = self._rules.multiline
+        lines = 1
+        while True:
+            if rules is not None and lines >= rules.max_lines:
+                return end
+            following = data.find(b"\n", end + 1)
+            if following < 0:
+                # a begun line can tell already that it is too long for the event
+                return end if len(data) - place > MAX_LINE else None
+            if following - place > MAX_LINE or not self._rules.continues(data[end + 1 : following]):
+                return end
+            end = following
+            lines += 1
+
+    def _waited(self, part: _Part, size: int) -> bool:
+        """Whether an event whose next line is not there has not grown for so long that it counts as whole."""
+        rules = self._rules.multiline
+        now = self._monotonic()
+        if part.grown[0] != part.offset + size:
+            part.grown = (part.offset + size, now)
+            return False
+        return rules is None or now - part.grown[1] >= rules.seconds
+
+    def _finish(self, part: _Part, builder: Builder) -> None:
         """Take the last line, if it has no newline, and leave the file."""
-        data = os.pread(part.fd, MAX_LINE, part.offset)
-        if data.strip() and not part.skip and not builder.add(data, part.offset, cut=False):
+        data = os.pread(part.fd, MAX_LINE, part.offset).rstrip(b"\n")
+        if data.strip() and not part.skip and not builder.add(data, part.offset):
             return
         self._done = [*self._done, [part.dev, part.ino, *part.head]][-DONE:]
         os.close(part.fd)

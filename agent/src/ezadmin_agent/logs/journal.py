@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from ezadmin_agent.backoff import Backoff
-from ezadmin_agent.logs.parse import Parsed, event
-from ezadmin_agent.logs.source import MAX_BYTES, MAX_LINE, MAX_LINES, Batch
+from ezadmin_agent.logs.builder import Builder, Patterns
+from ezadmin_agent.logs.parse import Parsed, Parser
+from ezadmin_agent.logs.rules import RuleConfig, Rules
+from ezadmin_agent.logs.source import CALM, MAX_LINE, Batch, Counts, Mode, empty
 from ezadmin_wire.levels import SYSLOG_LEVELS
-from ezadmin_wire.times import format_epoch_ms
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,20 @@ class JournalSource:
     """Follows the journal. ``command`` is how journalctl is called. A journal never read before is read from now on."""
 
     name = "journal"
+    waits = True
 
     def __init__(
-        self, dataset: str, *, command: tuple[str, ...] = ("journalctl",), clock: Callable[[], float] = time.time
+        self,
+        dataset: str,
+        *,
+        rules: Optional[Rules] = None,
+        command: tuple[str, ...] = ("journalctl",),
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self.counts = Counts()
+        self._rules = rules or Rules(RuleConfig())
+        self._parser = Parser(False)
+        self._patterns = Patterns()
         self.dataset = dataset
         self._command = command
         self._clock = clock
@@ -48,17 +59,21 @@ class JournalSource:
         """See :class:`ezadmin_agent.logs.source.Source`."""
         self.close()
         self._buffer = b""
-        self._cursor = position if isinstance(position, str) else self._newest_cursor()
-        return self._cursor
+        self.counts = Counts.of((position or {}).get("counts"))
+        self._cursor = position["cursor"] if position else self._newest_cursor()
+        return self._position()
 
-    def read(self) -> Batch:
+    def read(self, mode: Mode = CALM) -> Batch:
         """See :class:`ezadmin_agent.logs.source.Source`."""
-        now_ms = int(self._clock() * 1000)
-        created = format_epoch_ms(now_ms)
-        lines: list[bytes] = []
-        tmin = tmax = created
-        size = 0
-        more = False
+        builder = Builder(
+            self._rules,
+            self._parser,
+            self._patterns,
+            self.counts,
+            dataset=self.dataset,
+            now_ms=int(self._clock() * 1000),
+            mode=mode,
+        )
         while True:
             newline = self._buffer.find(b"\n")
             if newline < 0:
@@ -68,17 +83,21 @@ class JournalSource:
             entry = _decode(self._buffer[:newline])
             if entry is not None:
                 parsed, cut, cursor = entry
-                moment, line = event(parsed, dataset=self.dataset, created_ms=now_ms, created=created, cut=cut)
-                if lines and (len(lines) >= MAX_LINES or size + len(line) + 1 > MAX_BYTES):
-                    more = True
+                if not builder.add_parsed(parsed, len(parsed.message), cut=cut):
                     break
-                tmin = min(tmin, moment) if lines else moment
-                tmax = max(tmax, moment) if lines else moment
-                lines.append(line)
-                size += len(line) + 1
                 self._cursor = cursor
             self._buffer = self._buffer[newline + 1 :]
-        return Batch(lines, tmin, tmax, self._cursor if lines else None, more)
+        if not builder.changed:
+            return empty()
+        return builder.batch(self._position(), builder.full)
+
+    def use(self, rules: Rules) -> None:
+        """See :class:`ezadmin_agent.logs.source.Source`."""
+        self._rules = rules
+        self._patterns.clear()
+
+    def _position(self) -> Optional[dict[str, Any]]:
+        return {"cursor": self._cursor, "counts": self.counts.position()} if self._cursor else None
 
     def close(self) -> None:
         """End journalctl."""

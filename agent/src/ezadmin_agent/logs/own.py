@@ -8,7 +8,8 @@ from collections import deque
 from typing import Any
 
 from ezadmin_agent.logs.parse import Parsed, event
-from ezadmin_agent.logs.source import MAX_LINES, Batch
+from ezadmin_agent.logs.rules import Rules
+from ezadmin_agent.logs.source import CALM, MAX_LINES, Batch, Counts, Mode, empty
 from ezadmin_wire.times import format_epoch_ms
 
 LEVELS = ((logging.CRITICAL, "critical"), (logging.ERROR, "error"), (logging.WARNING, "warning"))
@@ -19,20 +20,27 @@ class OwnSource:
 
     name = "own"
     dataset = "ezadmin.agent"
+    waits = True
 
     def __init__(self) -> None:
+        self.counts = Counts()
+        self._given: list[logging.LogRecord] = []  # read, but perhaps not yet in the spool
         self._records: deque[logging.LogRecord] = deque(maxlen=MAX_LINES)
         self.handler: logging.Handler = _Handler(self._records)
 
     def resume(self, position: Any) -> Any:
         """See :class:`ezadmin_agent.logs.source.Source`."""
+        self._records.extendleft(reversed(self._given))
+        self._given = []
         return None
 
-    def read(self) -> Batch:
+    def read(self, mode: Mode = CALM) -> Batch:
         """See :class:`ezadmin_agent.logs.source.Source`."""
         found = []
+        self._given = []
         for _ in range(len(self._records)):
             record = self._records.popleft()
+            self._given.append(record)
             level = next((name for number, name in LEVELS if record.levelno >= number), "info")
             milliseconds = int(record.created * 1000)
             created = format_epoch_ms(milliseconds)
@@ -41,10 +49,13 @@ class OwnSource:
                 event(parsed, dataset=self.dataset, created_ms=milliseconds, created=created, logger=record.name)
             )
         if not found:
-            return Batch((), "", "", None, False)
+            return empty()
         return Batch(
             [line for _, line in found], min(time for time, _ in found), max(time for time, _ in found), None, False
         )
+
+    def use(self, rules: Rules) -> None:
+        """The agent's own events are not filtered."""
 
     def close(self) -> None:
         """Nothing to give up."""

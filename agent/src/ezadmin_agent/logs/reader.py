@@ -6,9 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Optional
 
 from ezadmin_agent.log import Repeated
-from ezadmin_agent.logs.source import Batch, Source
+from ezadmin_agent.logs.source import CALM, Batch, Counts, Mode, Source
+from ezadmin_agent.logs.sources import SourceSet
+from ezadmin_agent.logs.surge import Ladder
 from ezadmin_agent.spool import SpoolError, Spools
 
 log = logging.getLogger(__name__)
@@ -20,11 +24,26 @@ ROOM = 1 << 20
 
 
 class LogReader(threading.Thread):
-    """Reads ``sources`` into the stream ``stream`` until :meth:`stop`. While the spool has no room, nothing is read."""
+    """Reads ``sources`` into the stream ``stream`` until :meth:`stop`, by the rules of ``ladder``, if there is one.
 
-    def __init__(self, sources: Sequence[Source], spools: Spools, stream: str, *, period: float = PERIOD) -> None:
+    While the spool has no room, sources that wait are not read.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        spools: Spools,
+        stream: str,
+        *,
+        more: Optional[SourceSet] = None,
+        ladder: Optional[Ladder] = None,
+        period: float = PERIOD,
+    ) -> None:
         super().__init__(name=f"logs-{stream}", daemon=True)
-        self._sources = sources
+        self._own = sources
+        self._set = more
+        self._ladder = ladder
+        self._said: dict[str, tuple[float, Counts]] = {}
         self._spools = spools
         self._stream = stream
         self._spool = spools[stream]
@@ -59,26 +78,74 @@ class LogReader(threading.Thread):
         for source in self._sources:
             source.close()
 
+    @property
+    def _sources(self) -> list[Source]:
+        return [*self._own, *(self._set.sources if self._set is not None else ())]
+
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Per source, what became of its events; and whether its repeats are collapsed now."""
+        surging = self._ladder.surging if self._ladder is not None else frozenset()
+        return {
+            source.name: {**source.counts.position(), "surging": source.name in surging} for source in self._sources
+        }
+
     def look(self) -> bool:
         """Read what there is, up to COMMIT_BYTES, and fsync it. Whether there is more. Raises SpoolError."""
         if self._lost_place:
             self._resume()
-        size = 0
+        if self._set is not None:
+            marks = self._set.refresh(self._spool.positions)
+            if marks:
+                self._spool.mark(marks)
         more = False
         for source in self._sources:
-            go_on = True
-            while go_on and size < COMMIT_BYTES:
-                if not self._room():
-                    go_on = False
-                    break
-                batch = source.read()
-                size += self._append(source, batch)
-                go_on = batch.more
-            more |= go_on
+            more |= self._read(source)
         self._spool.sync()
         if self._trouble.over("spool"):
             log.info("the spool takes logs again")
         return more
+
+    def _read(self, source: Source) -> bool:
+        """Read a source until it has nothing more, or COMMIT_BYTES; whether there is more."""
+        size = 0
+        while size < COMMIT_BYTES:
+            waits = self._set.waits(source) if self._set is not None else source.waits
+            mode = CALM
+            if self._ladder is not None:
+                mode = self._ladder.mode(source.name, self._spools.used(self._stream), waits=waits)
+            if not self._room():
+                if waits:
+                    return False
+                mode = Mode(mode.collapse, 0)
+            batch = source.read(mode)
+            size += self._append(source, batch)
+            if self._ladder is not None:
+                self._ladder.took(source.name, batch.raw)
+                self._tell(source)
+            if not batch.more:
+                return False
+        return True
+
+    def _tell(self, source: Source) -> None:
+        """Say, at most once a minute, what was collapsed or dropped of a source."""
+        counts = source.counts
+        if not (counts.folded or counts.dropped):
+            return
+        now = time.monotonic()
+        at, before = self._said.get(source.name, (-60.0, Counts()))
+        dropped, folded = counts.dropped - before.dropped, counts.folded - before.folded
+        if now - at < 60.0 or not (dropped or folded):
+            return
+        self._said[source.name] = (now, replace(counts))
+        if dropped > 0:
+            log.error(
+                "%s: the spool is nearly full: %d lines were dropped, the lowest levels first", source.name, dropped
+            )
+        if folded > 0:
+            log.warning(
+                "%s: a surge: %d lines were collapsed into %d events with a count",
+                *(source.name, folded, counts.folds - before.folds),
+            )
 
     def _append(self, source: Source, batch: Batch) -> int:
         if not batch.lines:
@@ -97,8 +164,8 @@ class LogReader(threading.Thread):
 
     def _resume(self) -> None:
         positions = self._spool.positions
-        fresh = {}
-        for source in self._sources:
+        fresh = {} if self._set is None else self._set.resume(positions)
+        for source in self._own:
             position = source.resume(positions.get(source.name))
             if source.name not in positions and position is not None:
                 fresh[source.name] = position
