@@ -69,7 +69,11 @@ def update(language: str) -> None:
 def problems(language: str) -> list[str]:
     """What is wrong with a language's catalogues."""
     catalog, texts = read(language), extract()
-    found = [f"{language}: not in the catalogue: {message.id!r}" for message in texts if message.id and message.id not in catalog]
+    found = [
+        f"{language}: not in the catalogue: {message.id!r}"
+        for message in texts
+        if message.id and message.id not in catalog
+    ]
     for message in catalog:
         if not message.id:
             continue

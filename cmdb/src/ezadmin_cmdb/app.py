@@ -15,11 +15,12 @@ from ezadmin_cmdb.database import ENGINE_OPTIONS, db
 from ezadmin_cmdb.elastic import Elastic
 from ezadmin_cmdb.hosts import models as _hosts
 from ezadmin_cmdb.outbox import models as _outbox
+from ezadmin_cmdb.rules import models as _rules
 from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 
-MODELS = (_accounts, _changes, _hosts, _outbox)
+MODELS = (_accounts, _changes, _hosts, _outbox, _rules)
 """All tables must be known before the first query, for their relations refer to one another."""
 
 

@@ -23,6 +23,7 @@ from ezadmin_cmdb.errors import DomainError
 from ezadmin_cmdb.grafana.commands import grafana_commands
 from ezadmin_cmdb.hosts import listing
 from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.rules.commands import rules_commands
 from ezadmin_cmdb.settings import ENVIRONMENT, Settings, SettingsError
 from ezadmin_wire import WireError
 from ezadmin_wire.config import HOST_STATES
@@ -320,6 +321,7 @@ def _label(text: str) -> tuple[str, str | None]:
 
 
 cli.add_command(grafana_commands)
+cli.add_command(rules_commands(command_with_app))
 
 
 if __name__ == "__main__":

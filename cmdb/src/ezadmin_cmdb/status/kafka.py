@@ -35,7 +35,7 @@ class KafkaProbe:
                 self._connect()
                 return self._ask(names)
             except Exception:
-                self._close()
+                self.close()
                 raise
 
     def _connect(self) -> None:
@@ -57,7 +57,8 @@ class KafkaProbe:
             found[name] = GroupStatus(len(described[name]["members"]), lag)
         return found
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         for client in (self._admin, self._consumer):
             if client is not None:
                 client.close()

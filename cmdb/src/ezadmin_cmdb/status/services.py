@@ -152,7 +152,10 @@ def _pipeline(groups: dict[str, GroupStatus] | Exception, names: Names, group: s
     found = groups[group]
     lag = sum(found.lag.values())
     details = [
-        (_("Behind in %(topic)s", topic=topic.removeprefix(f"{names.prefix}.")), ngettext("%(num)d message", "%(num)d messages", count))
+        (
+            _("Behind in %(topic)s", topic=topic.removeprefix(f"{names.prefix}.")),
+            ngettext("%(num)d message", "%(num)d messages", count),
+        )
         for topic, count in sorted(found.lag.items())
     ]
     if not found.members:
@@ -160,8 +163,21 @@ def _pipeline(groups: dict[str, GroupStatus] | Exception, names: Names, group: s
         return Part("pipeline", title, "down", _("does not run"), advice, details)
     if lag > LAG_WARNING:
         advice = _("Start more pipeline workers if it does not catch up by itself.")
-        return Part("pipeline", title, "warning", ngettext("is %(num)d message behind", "is %(num)d messages behind", lag), advice, details)
-    return Part("pipeline", title, "ok", ngettext("runs with %(num)d worker", "runs with %(num)d workers", found.members), details=details)
+        return Part(
+            "pipeline",
+            title,
+            "warning",
+            ngettext("is %(num)d message behind", "is %(num)d messages behind", lag),
+            advice,
+            details,
+        )
+    return Part(
+        "pipeline",
+        title,
+        "ok",
+        ngettext("runs with %(num)d worker", "runs with %(num)d workers", found.members),
+        details=details,
+    )
 
 
 def _worker(groups: dict[str, GroupStatus] | Exception, group: str) -> Part:

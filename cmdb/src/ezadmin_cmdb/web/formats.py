@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import format_datetime, format_decimal, format_percent, format_timedelta
@@ -86,7 +86,10 @@ def ago(value: datetime | None) -> str:
     seconds = (utc_now() - value).total_seconds()
     if seconds < 1:
         return str(_("just now"))
-    return str(format_timedelta(value - utc_now(), granularity="second", threshold=1.0, add_direction=True))
+    # whole seconds: Babel rounds the fraction of a negative time up
+    return str(
+        format_timedelta(timedelta(seconds=-int(seconds)), granularity="second", threshold=1.0, add_direction=True)
+    )
 
 
 def figure(value: Any, unit: str) -> str:

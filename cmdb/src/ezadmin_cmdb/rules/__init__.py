@@ -1,0 +1,1 @@
+"""Rules of events: what the pipeline ignores, changes or keeps."""
