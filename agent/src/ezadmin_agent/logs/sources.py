@@ -138,7 +138,9 @@ class SourceSet:
                 del entry.sources[source.name]
         if known is not None:
             # read before the last end of the agent, and not under any name that is there now
-            before = [name[5:] for name, at in positions.items() if name.startswith("file:") and at]
+            before = [
+                name[5:] for name, at in positions.items() if name.startswith("file:") and at and name not in marks
+            ]
             paths[:0] = [p for p in before if _fits(p, pattern) and f"file:{p}" not in entry.sources and p not in paths]
         for path in paths:
             if f"file:{path}" in entry.sources or (
