@@ -57,7 +57,71 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", _status, "what the running agent does")
     status.add_argument("--json", action="store_true", help="all of it as JSON")
     add("identity", _identity, "make host.id and key if they are not there, and print them (never the private key)")
+    check = add("check", _check, "test every step between this host and the topics; sends a record that says so")
+    check.add_argument("--json", action="store_true", help="one JSON object per step")
+    diagnose = add("diagnose", _diagnose, "an archive for those who help, secrets masked, without the private key")
+    diagnose.add_argument("--out", type=Path, metavar="FILE", help="else ezadmin-agent-HOST-TIME.tar.gz here")
+    settings = commands.add_parser("config", help="check the configuration file, or print an example of it")
+    actions = settings.add_subparsers(metavar="ACTION", required=True)
+    judge = actions.add_parser("check", help="name what is wrong in the file, its line and what to write")
+    judge.add_argument("--config", type=Path, metavar="FILE", help=f"else ${config.ENVIRONMENT}")
+    judge.set_defaults(command=_config_check)
+    example = actions.add_parser("example", help="print a whole file with every setting, commented")
+    example.set_defaults(command=_config_example)
     return parser
+
+
+def _config_check(options: argparse.Namespace) -> int:
+    found = config.load(options.config)
+    path = config.find(options.config)
+    warnings = []
+    if found.bootstrap is None:
+        warnings.append('no broker: "run" needs bootstrap = "host:port" under [kafka]')
+    for entry in found.logs or ():
+        log_path = entry.path
+        if log_path is not None and log_path.exists() and not os.access(log_path, os.R_OK):
+            warnings.append(f"{log_path} cannot be read by this user; run it as the agent's user, or give it the right")
+    for text in warnings:
+        print(f"{path}: warning: {text}")
+    print(f"{path}: correct" + (f", {len(warnings)} warning(s)" if warnings else ""))
+    return 0
+
+
+def _config_example(_options: argparse.Namespace) -> int:
+    sys.stdout.write(config.example())
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from ezadmin_agent import check
+
+    log.setup("console", "critical")
+    failed = False
+    for step in check.run(config.load(options.config)):
+        failed = failed or step.ok is False
+        if options.json:
+            print(json.dumps(step._asdict()), flush=True)
+            continue
+        word = {True: "ok", False: "FAILED", None: "-"}[step.ok]
+        print(f"{word:6} {step.ms:8.1f} ms  {step.name}: {step.text}", flush=True)
+        if step.hint:
+            print(f"{'':20}-> {step.hint}", flush=True)
+    return 1 if failed else 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from ezadmin_agent import diagnose
+    from ezadmin_agent.identity import host_name
+
+    log.setup("console", "critical")
+    target = options.out or Path(f"ezadmin-agent-{host_name()}-{time.strftime('%Y%m%dT%H%M%S')}.tar.gz")
+    try:
+        names = diagnose.write(target, config.find(options.config))
+    except OSError as error:
+        print(f"ezadmin-agent: cannot write {target}: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"{target}: {', '.join(names)}")
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -158,9 +222,10 @@ def _status(options: argparse.Namespace) -> int:
             f"{name:10} {stream['next_seq']:>10} {stream['unacked_lines']:>9} {stream['unacked_bytes']:>10} "
             f"{stream['dropped'] + stream['lines_refused']:>8} {stream['lost']:>6}  {stream['last_ack'] or '-'}"
         )
-    print(f"\n{'collector':12} {'ms CPU':>8} {'errors':>7}")
-    for name, collector in status["collectors"].items():
-        print(f"{name:12} {collector['ms']:>8.3f} {collector['errors']:>7}")
+    print(f"\n{'collector':15} {'runs':>8} {'ms CPU':>8} {'errors':>7}  governor")
+    for name, one in status["collectors"].items():
+        slower = f"{one['stretch']} times more rarely" if one["stretch"] > 1 else "-"
+        print(f"{name:15} {one['runs']:>8} {one['mean_ms']:>8.3f} {one['errors']:>7}  {slower}")
     return 0 if running else 1
 
 
