@@ -45,6 +45,7 @@ STATES = {
     "steal": "dark-red",
 }
 """Where CPU time goes, idle left out, and colours."""
+MEMORY_COLOURS = {"used by programs": "orange", "cached": "blue", "buffers": "light-blue", "free": "green"}
 NICS = Terms("system.network.name", 20)
 DISKS = Terms("system.diskio.name", 20)
 BELOW = "/ (out|write)$/"
@@ -241,7 +242,10 @@ def _memory() -> list[panels.Graph]:
             unit_of("system.memory.total"),
             field="system.memory.total",
             renames=[(r"system\.memory\.actual\.used\.bytes", "used by programs"), (r"system\.memory\.(.*)", "$1")],
-            overrides=[_limit("total")],
+            overrides=[
+                _limit("total"),
+                *(panels.by_name(name, color=panels.fixed(colour)) for name, colour in MEMORY_COLOURS.items()),
+            ],
         ),
         panels.graph(
             "Memory used",
@@ -351,7 +355,7 @@ def _disks() -> list[panels.Graph]:
             field="system.diskio.read.bytes_per_sec",
             renames=[(r"(.*) system\.diskio\.(read|write)\.bytes_per_sec", "$1 $2")],
             mirrored=BELOW,
-            legend_right=False,
+            legend=panels.BOTTOM,
             span=8,
         ),
         panels.graph(
@@ -363,7 +367,7 @@ def _disks() -> list[panels.Graph]:
             field="system.diskio.read.count_per_sec",
             renames=[(r"(.*) system\.diskio\.(read|write)\.count_per_sec", "$1 $2")],
             mirrored=BELOW,
-            legend_right=False,
+            legend=panels.BOTTOM,
             span=8,
         ),
         panels.graph(
@@ -379,7 +383,7 @@ def _disks() -> list[panels.Graph]:
             field="system.diskio.io.utilization",
             thresholds=panels.FULL,
             full=True,
-            legend_right=False,
+            legend=panels.BOTTOM,
             span=8,
         ),
     ]

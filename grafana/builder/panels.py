@@ -31,6 +31,9 @@ FULL = ((None, "green"), (0.8, "orange"), (0.9, "red"))
 """Thresholds of what can fill up: warning at 80 %, critical at 90 %."""
 BUSY = ((None, "green"), (1.0, "orange"), (2.0, "red"))
 """Thresholds of load per core: as much work as cores, twice as much."""
+RIGHT = style.LegendPlacement.RIGHT
+BOTTOM = style.LegendPlacement.BOTTOM
+"""Where a legend stands: below where names are long or the panel is narrow."""
 PLAIN = ((None, "text"),)
 
 Graph = timeseries.Panel
@@ -90,7 +93,7 @@ def graph(
     stacked: bool = False,
     full: bool = False,
     mirrored: str | None = None,
-    legend_right: bool = True,
+    legend: style.LegendPlacement = RIGHT,
     renames: Sequence[tuple[str, str]] = (),
     overrides: Sequence[tuple[model.MatcherConfig, list[model.DynamicConfigValue]]] = (),
     calcs: Sequence[str] = ("lastNotNull", "max"),
@@ -121,7 +124,7 @@ def graph(
         panel.thresholds(_thresholds(thresholds))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(style.GraphTresholdsStyleMode.DASHED))
     panel.tooltip(common.VizTooltipOptions().mode(style.TooltipDisplayMode.MULTI).sort(style.SortOrder.DESCENDING))
-    panel.legend(_legend(calcs, legend_right))
+    panel.legend(_legend(calcs, legend))
     for pattern, to in renames:
         panel.with_transformation(rename(pattern, to))
     for matcher, properties in overrides:
@@ -166,12 +169,13 @@ def number(
     *,
     thresholds: Steps = PLAIN,
     decimals: int | None = None,
+    empty: str = "no data",
     span: int = 3,
     height: int = 4,
 ) -> Number:
-    """One figure, coloured by its thresholds."""
+    """One figure, coloured by its thresholds; ``empty`` is shown where nothing is found (for a count that is 0)."""
     panel = stat.Panel().title(title).description(f"{korean}\n\n{english}").unit(unit).span(span).height(height)
-    panel.targets([query]).datasource(_source_of([query])).thresholds(_thresholds(thresholds)).no_value("no data")
+    panel.targets([query]).datasource(_source_of([query])).thresholds(_thresholds(thresholds)).no_value(empty)
     panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     panel.graph_mode(style.BigValueGraphMode.NONE).color_mode(style.BigValueColorMode.VALUE)
@@ -190,7 +194,7 @@ def listing(
     descending: bool = True,
     overrides: Sequence[tuple[model.MatcherConfig, list[model.DynamicConfigValue]]] = (),
     span: int = 24,
-    height: int = 10,
+    height: int = 9,
 ) -> Table:
     """A table. ``columns``: Grafana's name of each column and the name shown, in order; the queries are joined on the
     columns that they have in common."""
@@ -235,7 +239,8 @@ def _thresholds(given: Steps) -> dashboard.ThresholdsConfig:
     return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(made)
 
 
-def _legend(calcs: Sequence[str], right: bool) -> common.VizLegendOptions:
-    legend = common.VizLegendOptions().display_mode(style.LegendDisplayMode.TABLE)
-    placement = style.LegendPlacement.RIGHT if right else style.LegendPlacement.BOTTOM
-    return legend.placement(placement).show_legend(True).calcs(list(calcs))
+def _legend(calcs: Sequence[str], placement: style.LegendPlacement) -> common.VizLegendOptions:
+    legend = common.VizLegendOptions().placement(placement).show_legend(True)
+    if not calcs:
+        return legend.display_mode(style.LegendDisplayMode.LIST).calcs([])
+    return legend.display_mode(style.LegendDisplayMode.TABLE).calcs(list(calcs))
