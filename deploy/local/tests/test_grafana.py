@@ -41,5 +41,5 @@ def test_one_on_the_path_is_found_with_its_home(tmp_path: Path) -> None:
 
 def test_none_is_no_error_but_a_wrong_home_is(tmp_path: Path) -> None:
     assert grafana.find({"PATH": str(tmp_path)}) is None
-    with pytest.raises(LocalError, match="GRAFANA_HOME=.* holds no Grafana"):
+    with pytest.raises(LocalError, match=r"GRAFANA_HOME=.* holds no Grafana"):
         grafana.find({"GRAFANA_HOME": str(tmp_path), "PATH": ""})
