@@ -78,16 +78,20 @@ def test_a_name_means_the_same_in_every_dataset() -> None:
 def test_a_tick_of_this_machine_writes_only_declared_fields() -> None:
     ticker = Ticker(Reader(), COLLECTORS)
     ticker.prime()
-    lines = ticker.run(1_795_508_130_000)
+    tick = ticker.run(1_795_508_130_000)
     assert ticker.errors == {}
     declared = {dataset: {field.name for field in fields} for dataset, fields in datasets().items()}
     seen = set()
-    for line in lines:
+    for line in tick.metrics:
         document = json.loads(line)
         seen.add(document["event.dataset"])
         assert set(document) <= declared[document["event.dataset"]]
         check_document(document, "metrics")
     assert "system.host" in seen
+    for dataset, line in tick.events:
+        document = json.loads(line)
+        assert document["event.dataset"] == dataset
+        check_document(document, "logs")
 
 
 LOG_LINES = [
