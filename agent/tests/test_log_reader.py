@@ -64,7 +64,7 @@ def test_reading_waits_while_the_spool_is_full_and_goes_on(tmp_path: Path, caplo
     reader = LogReader([FileSource(path, "log.file", syslog=False)], spools, "logs")
     reader.look()
     with path.open("a") as file:
-        file.writelines(f"line {i} {'x' * 1000}\n" for i in range(6000))
+        file.writelines(f"line {i} {os.urandom(500).hex()}\n" for i in range(6000))
     found = []
     for _ in range(20):
         for _ in range(5):

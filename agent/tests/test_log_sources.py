@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import time
+from base64 import b85encode
 from pathlib import Path
 from typing import Any
 
@@ -331,7 +332,7 @@ def test_at_the_cap_low_levels_go_first_and_every_line_is_accounted_for(tmp_path
     written = dict.fromkeys(levels, 0)
     for block in range(140):
         level = levels[block % 4]
-        write(path, *(f"{level} {os.urandom(200).hex()} {i}" for i in range(200)))
+        write(path, *(f"{level} {b85encode(os.urandom(400)).decode()} {i}" for i in range(200)))
         written[level] += 200
         agent.look()
     (source,) = agent.set.sources

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ezadmin_testing.arrived import Arrived
 from ezadmin_testing.processes import Process, wait_until
 from ezadmin_testing.proxy import CuttingProxy
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -27,67 +28,6 @@ from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey, VerifyKey
 
 COMMAND = [sys.executable, "-m", "ezadmin_agent"]
-
-
-class Arrived:
-    """Reads the data topics and keeps every line by (stream, epoch, seq); each batch is checked as the pipeline does."""
-
-    def __init__(self, kafka: str, names: Names, host: str, public: bytes) -> None:
-        self._host = host
-        self._key = VerifyKey(public)
-        # a short-lived metadata age: a topic may be deleted and made anew
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False, metadata_max_age_ms=1000
-        )
-        topics = (names.metrics, names.logs, names.state)
-        self._consumer.assign(
-            [TopicPartition(t, p) for t in topics for p in self._consumer.partitions_for_topic(t) or ()]
-        )
-        self.lines: dict[tuple[str, str, int], bytes] = {}
-        self.batches: list[batch.Batch] = []
-
-    def read(self) -> None:
-        """Take what there is now."""
-        for messages in self._consumer.poll(timeout_ms=300, max_records=500).values():
-            for message in messages:
-                found = batch.decode(message.topic, message.key, message.headers, message.value, self._find_key)
-                assert found.host == self._host
-                assert found.n <= batch.MAX_LINES
-                assert len(found.value) <= batch.MAX_BYTES or found.n == 1
-                self.batches.append(found)
-                for index, line in enumerate(found.lines()):
-                    name = (found.stream, found.epoch, found.seq + index)
-                    assert self.lines.setdefault(name, line) == line, f"two lines under one number {name}"
-
-    def documents(self, stream: str) -> list[dict[str, Any]]:
-        """The documents of a stream in the order of their numbers."""
-        return [json.loads(line) for name, line in sorted(self.lines.items()) if name[0] == stream]
-
-    def messages(self) -> list[str]:
-        """The messages of the events read from files."""
-        return [document["message"] for document in self.documents("logs")]
-
-    def wait(self, condition: Callable[[], object], timeout: float, what: str) -> None:
-        """Read until ``condition()`` holds."""
-
-        def holds() -> object:
-            self.read()
-            return condition()
-
-        wait_until(holds, timeout, what)
-
-    def gapless(self, stream: str) -> None:
-        """Within each epoch no number is missing."""
-        for epoch in {name[1] for name in self.lines if name[0] == stream}:
-            numbers = sorted(name[2] for name in self.lines if name[:2] == (stream, epoch))
-            assert numbers == list(range(numbers[-1] + 1))
-
-    def close(self) -> None:
-        """Leave Kafka."""
-        self._consumer.close()
-
-    def _find_key(self, host: str, kid: str) -> VerifyKey | None:
-        return self._key if (host, kid) == (self._host, self._key.kid) else None
 
 
 class Host:

@@ -95,7 +95,8 @@ class Sender:
 
     ``bootstrap`` is the broker list as Kafka clients write it; ``options`` override those of :data:`PRODUCER` (TLS,
     SASL, time limits); ``clock`` gives the wire time of the header ``sent``; ``make_producer(**options)`` makes the
-    producer. At most ``in_flight_bytes`` are under way. Several senders, of several hosts, can live in one process.
+    producer. At most ``in_flight_bytes`` are under way, and at most ``bytes_per_second`` are sent, before compression, so
+    that what an outage left does not come as a flood. Several senders, of several hosts, can live in one process.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Sender:
         options: Optional[Mapping[str, Any]] = None,
         clock: Callable[[], str] = times.now,
         in_flight_bytes: int = 8 << 20,
+        bytes_per_second: Optional[int] = None,
         make_producer: Callable[..., Any] = KafkaProducer,
     ) -> None:
         self._spools = spools
@@ -117,6 +119,9 @@ class Sender:
         self._options["bootstrap_servers"] = [part.strip() for part in bootstrap.split(",") if part.strip()]
         self._clock = clock
         self._budget = in_flight_bytes
+        self._rate = bytes_per_second
+        self._spare = float(bytes_per_second or 0)  # bytes that may be sent now
+        self._spare_at = time.monotonic()
         self._patience = self._options["delivery_timeout_ms"] / 1000 * 2
         self._make_producer = make_producer
         self._producer: Any = None
@@ -222,6 +227,8 @@ class Sender:
             moments.append(self._producer_at)
         if self._stop_at is not None:
             moments.append(self._stop_at)
+        if self._rate is not None and self._spare <= 0:
+            moments.append(now + 0.1)
         return max(0.01, min(1.0, *(moment - now for moment in moments))) if moments else 1.0
 
     def _connect(self) -> bool:
@@ -336,6 +343,8 @@ class Sender:
             return False
         moved = False
         while self._bytes < self._budget and stream.failed is None and not self._renew:
+            if not self._may_send():
+                break
             if self._careful and any(other.in_flight for other in self._streams):
                 break
             if not stream.queue:
@@ -347,6 +356,14 @@ class Sender:
             self._send(stream, *stream.queue.popleft())
             moved = True
         return moved
+
+    def _may_send(self) -> bool:
+        if self._rate is None:
+            return True
+        now = time.monotonic()
+        self._spare = min(float(self._rate), self._spare + (now - self._spare_at) * self._rate)
+        self._spare_at = now
+        return self._spare > 0
 
     def _send(self, stream: _Stream, frame: Frame, lines: list[bytes], seq: int, last: bool) -> None:
         headers, value = batch.encode(
@@ -385,6 +402,7 @@ class Sender:
             piece.future.add_both(lambda *_: self._spools.wake.set())
         stream.in_flight.append(piece)
         self._bytes += piece.size
+        self._spare -= piece.size
 
 
 def _cut(frame: Frame, limit: int) -> Iterable[tuple[list[bytes], int, bool]]:

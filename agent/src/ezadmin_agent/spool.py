@@ -7,7 +7,8 @@ file ``acked``. A record is::
 
 and its body ``length of meta (4), meta (JSON), value``. There are two kinds:
 
-* a **frame**: lines (the value, NDJSON) with ``seq`` of the first, ``n``, ``dataset``, ``tmin``, ``tmax``, ``levels``
+* a **frame**: lines (the value, NDJSON, deflated when that makes it shorter: ``z``) with ``seq`` of the first, ``n``,
+  ``dataset``, ``tmin``, ``tmax``, ``levels``
   (lines per level), ``positions`` (where the sources stand after these lines; only those that moved) and ``synced``
   (the first number that was not yet on disk for sure when the frame was written);
 * a **checkpoint**: ``epoch``, ``seq`` of the next line, and all ``positions``. Every segment begins with one.
@@ -56,6 +57,9 @@ LENGTH = struct.Struct(">I")
 ACKED = struct.Struct(">QQQ")
 FRAME, CHECKPOINT = 1, 2
 MAX_BODY = 16 << 20
+DEFLATE_FROM = 1024
+RESERVE_BYTES = 4 << 20
+"""Disk kept back for the streams that do not wait, for when it is full. Metrics of hours fit into it."""
 SEGMENT_BYTES = 8 << 20
 CAP_BYTES = 256 << 20
 
@@ -114,8 +118,9 @@ class _Segment:
 class Spool:
     """The queue of one ``stream`` in ``directory`` (made if missing).
 
-    ``make_room(bytes)`` is called before a frame is written and may raise SpoolFull; ``wake()`` is called when
-    frames became ready to be sent. Raises SpoolError if the directory cannot be used.
+    ``make_room(bytes)`` is called before a frame is written and may raise SpoolFull; ``relieve()`` when the disk is full,
+    and says whether it freed something; ``wake()`` when frames became ready to be sent. Raises SpoolError if the
+    directory cannot be used.
     """
 
     def __init__(
@@ -125,6 +130,7 @@ class Spool:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         make_room: Optional[Callable[[int], None]] = None,
+        relieve: Optional[Callable[[], bool]] = None,
         wake: Optional[Callable[[], object]] = None,
     ) -> None:
         self.directory = directory
@@ -135,6 +141,7 @@ class Spool:
         """Lines dropped since the start, per level."""
         self._segment_bytes = segment_bytes
         self._make_room = make_room
+        self._relieve = relieve
         self._wake = wake
         self._lock = threading.RLock()
         self._segments: list[_Segment] = []
@@ -224,8 +231,11 @@ class Spool:
         value = b"\n".join(lines) + b"\n"
         if not lines or value.count(b"\n") != len(lines):
             raise ValueError("a frame holds at least one line, and no line holds a newline")
+        packed = zlib.compress(value, 1) if len(value) > DEFLATE_FROM else value
+        if len(packed) >= len(value):
+            packed = value
         if self._make_room is not None:
-            self._make_room(len(value) + 512)
+            self._make_room(len(packed) + 512)
         with self._lock:
             if self._segments[-1].size >= self._segment_bytes:
                 self._roll()
@@ -240,7 +250,9 @@ class Spool:
                 "positions": positions or {},
                 "synced": self._synced.seq,
             }
-            self._write(FRAME, meta, value)
+            if packed is not value:
+                meta["z"] = 1
+            self._write(FRAME, meta, packed)
             self._seq = seq + len(lines)
             _merge(self._positions, positions or {})
             return seq
@@ -327,7 +339,7 @@ class Spool:
                     tmin=meta["tmin"],
                     tmax=meta["tmax"],
                     levels=meta["levels"],
-                    value=record.value,
+                    value=zlib.decompress(record.value) if "z" in meta else record.value,
                     end=Position(segment.number, record.end, seq + n),
                 )
 
@@ -395,6 +407,9 @@ class Spool:
                 written += os.write(self._writer, memoryview(record)[written:])
         except OSError as error:
             self._truncate(segment.size)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) and self._relieve is not None and self._relieve():
+                self._write(kind, meta, value)
+                return
             what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror)
             raise SpoolError(f"cannot write {segment.path}: {what}") from error
         segment.size += len(record)
@@ -621,6 +636,8 @@ class Spools:
                 raise SpoolError(f"cannot use the spool {directory}: {error.strerror}") from error
             cap_bytes = min(CAP_BYTES, disk.f_bavail * disk.f_frsize // 10)
         self.cap_bytes = cap_bytes
+        self._reserve = directory / "reserve"
+        self._reserve_lock = threading.Lock()
         segment_bytes = max(16 << 10, min(SEGMENT_BYTES, cap_bytes // 32))
         self._spools = {
             spec.name: Spool(
@@ -628,10 +645,12 @@ class Spools:
                 spec.name,
                 segment_bytes=segment_bytes,
                 make_room=lambda size, spec=spec: self._make_room(spec, size),  # type: ignore[misc]
+                relieve=self._relieve if spec.droppable else None,
                 wake=self.wake.set,
             )
             for spec in specs
         }
+        self.keep_reserve()
 
     def __getitem__(self, name: str) -> Spool:
         return self._spools[name]
@@ -653,6 +672,35 @@ class Spools:
             return False
         immovable = sum(s.disk_bytes for n, s in self._spools.items() if not self._gives_way(self.specs[n], spec))
         return immovable + size <= self.cap_bytes
+
+    def keep_reserve(self) -> None:
+        """Set disk aside for when it is full, if it is not; called now and then."""
+        size = min(RESERVE_BYTES, self.cap_bytes // 16)
+        with self._reserve_lock:
+            try:
+                disk = os.statvfs(self._reserve.parent)
+                if self._reserve.exists() or disk.f_bavail * disk.f_frsize < 4 * size:
+                    return
+                descriptor = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    os.posix_fallocate(descriptor, 0, size)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                log.debug("no reserve on disk: %s", error.strerror)
+
+    def _relieve(self) -> bool:
+        """Give up the reserve; whether there was one."""
+        with self._reserve_lock:
+            try:
+                self._reserve.unlink()
+            except OSError:
+                return False
+        log.error(
+            "the disk of %s is full: logs wait in their files; metrics go on in a reserve of %d KiB. Free space there",
+            *(self._reserve.parent, min(RESERVE_BYTES, self.cap_bytes // 16) >> 10),
+        )
+        return True
 
     def used(self, name: str) -> float:
         """Which part of its room stream ``name`` takes on disk, 0 to 1."""

@@ -51,7 +51,7 @@ class LogReader(threading.Thread):
         self._stopping = threading.Event()
         self._waiting = False
         self._lost_place = True  # the sources have to be told where they stand
-        self._trouble = Repeated(log, logging.ERROR)
+        self._trouble = Repeated(log, logging.ERROR, 3600.0)
 
     def stop(self, timeout: float = 2.0) -> None:
         """End after one more look at the sources."""
