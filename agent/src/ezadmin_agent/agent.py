@@ -74,6 +74,7 @@ class Agent:
             key=identity.key,
             bootstrap=config.bootstrap,
             options={"proxy_url": config.proxy} if config.proxy else None,
+            bytes_per_second=config.replay_bytes,
         )
         self._own = OwnSource()
         self._readers = [
@@ -149,6 +150,7 @@ class Agent:
         self._ticker.stretch = self._governor.stretch
 
     def _tick(self) -> None:
+        self._spools.keep_reserve()
         spool = self._spools["metrics"]
         tick = tick_after(int(time.time() * 1000), int(spool.positions.get("tick", 0)), self._config.interval * 1000)
         lines = self._ticker.run(tick)
