@@ -153,9 +153,15 @@ def _move(actor: Actor, rule_id: str, first: bool, last: bool, before: str | Non
 
 
 def _place(first: bool, last: bool, before: str | None, after: str | None) -> services.Place | None:
-    places: list[services.Place] = [services.first] * first + [services.last] * last
-    places += [services.before(before)] if before is not None else []
-    places += [services.after(after)] if after is not None else []
+    places: list[services.Place] = []
+    if first:
+        places.append(services.first)
+    if last:
+        places.append(services.last)
+    if before is not None:
+        places.append(services.before(before))
+    if after is not None:
+        places.append(services.after(after))
     if len(places) > 1:
         raise click.UsageError("give one place only")
     return places[0] if places else None

@@ -29,7 +29,7 @@ from ezadmin_wire.times import format_time, parse_time
 MAX_RECORD = 512 * 1024
 """Bytes of the whole list: Kafka takes 1 MiB in the topic of configuration."""
 
-Place = Callable[[list[EventRule]], int]
+Place = Callable[[Sequence[EventRule]], int]
 """Where a rule goes: its index among the others."""
 
 
@@ -68,7 +68,7 @@ def add(actor: Actor, rule: Rule, comment: str = "", place: Place = last) -> Eve
         raise Invalid(str(error)) from error
     if len(comment) > 255:
         raise Invalid("the comment is 255 characters long at most", "comment")
-    with _changing(actor) as rules:
+    with _changing(actor, rule.id) as rules:
         if any(other.id == rule.id for other in rules):
             raise Conflict(f"there is a rule {rule.id} already; remove it first, or choose another id")
         if len(rules) >= MAX_RULES:
@@ -88,7 +88,7 @@ def add(actor: Actor, rule: Rule, comment: str = "", place: Place = last) -> Eve
 
 def remove(actor: Actor, rule_id: str) -> None:
     """Remove a rule. Raises NotFound."""
-    with _changing(actor) as rules:
+    with _changing(actor, rule_id) as rules:
         found = _of(rules, rule_id)
         rules.remove(found)
         db.session.delete(found)
@@ -96,7 +96,7 @@ def remove(actor: Actor, rule_id: str) -> None:
 
 def move(actor: Actor, rule_id: str, place: Place) -> None:
     """Move a rule to another place. Raises NotFound."""
-    with _changing(actor) as rules:
+    with _changing(actor, rule_id) as rules:
         found = _of(rules, rule_id)
         rules.remove(found)
         rules.insert(place(rules), found)
@@ -116,24 +116,19 @@ def _of(rules: Sequence[EventRule], rule_id: str) -> EventRule:
 
 
 @contextmanager
-def _changing(actor: Actor) -> Iterator[list[EventRule]]:
-    """The list of rules, alone; what is done to it becomes positions, change records and the next revision."""
+def _changing(actor: Actor, rule_id: str) -> Iterator[list[EventRule]]:
+    """The list of rules, alone; what is done to rule ``rule_id`` in it becomes a change record and the next revision."""
     if not actor.all_hosts:
         raise NotFound("rules are for all hosts, which you cannot see")
     outbox.ensure_rules()
     db.session.get(ConfigRecord, RULES_KEY, with_for_update=True, populate_existing=True)
     query = select(EventRule).order_by(EventRule.position, EventRule.id)
     rules = list(db.session.scalars(query.execution_options(populate_existing=True)))
-    before = {rule.id: _snapshot(rule) for rule in rules}
+    old = _snapshot(rules, rule_id)
     yield rules
     for position, rule in enumerate(rules):
         rule.position = position
-    after = {rule.id: _snapshot(rule) for rule in rules}
-    moved = _moved([name for name in before if name in after], [name for name in after if name in before])
-    for name in [*before, *(name for name in after if name not in before)]:
-        if name not in moved and name in before and name in after:
-            continue  # its position only made room for another
-        changes.record(actor, "rule", name, name, before.get(name), after.get(name))
+    changes.record(actor, "rule", rule_id, rule_id, old, _snapshot(rules, rule_id))
     record = RulesRecord([wire_rule(rule) for rule in rules])
     size = len(dump(record))
     if size > MAX_RECORD:
@@ -142,21 +137,15 @@ def _changing(actor: Actor) -> Iterator[list[EventRule]]:
     outbox.put(RULES_KEY, record)
 
 
-def _moved(before: list[str], after: list[str]) -> set[str]:
-    """Of two orders of the same names, of which one name at most went elsewhere: that name."""
-    for name in before:
-        if before != after and [one for one in before if one != name] == [one for one in after if one != name]:
-            return {name}
-    return set()
-
-
-def _snapshot(rule: EventRule) -> dict[str, Any]:
-    wire = wire_rule(rule)
+def _snapshot(rules: Sequence[EventRule], rule_id: str) -> dict[str, Any] | None:
+    rule = next((rule for rule in rules if rule.id == rule_id), None)
+    if rule is None:
+        return None
     return {
         "action": rule.action,
         "match": rule.conditions,
         "arguments": rule.arguments,
-        "expires": wire.expires,
+        "expires": wire_rule(rule).expires,
         "comment": rule.comment,
         "position": rule.position,
     }
