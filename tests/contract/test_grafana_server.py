@@ -190,6 +190,14 @@ def test_check(grafana: Grafana, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.count("3 documents of the last 24 hours") == len(SOURCES)
     assert shown.count("is of this version (") == len(UIDS)
 
+    index = grafana.sources["ezadmin-logs"]["database"]
+    grafana.sources["ezadmin-logs"]["database"] = ""
+    assert run("check") == 1
+    assert "ezadmin-logs has lost its index" in capsys.readouterr().out
+    grafana.version = "12.4.0"
+    assert run("check") == 0
+    grafana.version, grafana.sources["ezadmin-logs"]["database"] = "9.4.7", index
+
     grafana.dashboards["ezadmin-host"]["dashboard"]["panels"][0]["title"] = "Mine"
     assert run("check") == 0
     assert "changes made in Grafana" in capsys.readouterr().out
