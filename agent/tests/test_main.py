@@ -53,3 +53,27 @@ def test_a_tick_is_one_batch_unless_it_is_very_large() -> None:
     assert batches([b"x" * 700] * 300) == [[b"x" * 700] * 300]
     assert [len(run) for run in batches([b"x"] * 1100)] == [500, 500, 100]
     assert [len(run) for run in batches([b"x" * 100_000] * 5)] == [2, 2, 1]
+
+
+def test_logs_try_names_the_rule_of_each_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f'[[logs]]\npath = "{tmp_path}/*.log"\nmin_level = "info"\nexclude = ["health"]\n'
+        'mask = [{ regex = "pw=\\\\S+", with = "pw=***" }]\nmultiline = { continue = "^ " }\n'
+    )
+    log = tmp_path / "a.log"
+    log.write_text("INFO GET /health\nDEBUG x\nERROR pw=geheim failed\n  at one\n  at two\n")
+    assert main(["logs", "try", str(log), "--config", str(config)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["drop", "exclude", "'health'", "INFO", "GET", "/health"]
+    assert out[1].split() == ["drop", "min_level", "info", "DEBUG", "x"]
+    assert out[2].split() == ["keep", "error", "ERROR", "pw=***", "failed\\n", "at", "one\\n", "at", "two"]
+    assert out[3] == "3 events: 1 kept, 2 dropped"
+    other = tmp_path / "other.txt"
+    other.write_text("INFO x\n")
+    assert main(["logs", "try", str(other), "--config", str(config)]) == 1
+    assert "no [[logs]] has a path that fits" in capsys.readouterr().err
+    assert main(["logs", "try", str(other), "--as", str(log), "--json", "--config", str(config)]) == 0
+    assert '"message": "INFO x"' in capsys.readouterr().out
+    assert main(["logs", "try", str(tmp_path / "none.log"), "--config", str(config)]) == 1
+    assert "cannot read" in capsys.readouterr().err

@@ -68,7 +68,51 @@ def _parser() -> argparse.ArgumentParser:
     judge.set_defaults(command=_config_check)
     example = actions.add_parser("example", help="print a whole file with every setting, commented")
     example.set_defaults(command=_config_example)
+    logs = commands.add_parser("logs", help="try the rules for log files")
+    actions = logs.add_subparsers(metavar="ACTION", required=True)
+    trial = actions.add_parser("try", help="show which rule keeps or drops each line of a file; sends nothing")
+    trial.add_argument("file", type=Path, metavar="FILE")
+    trial.add_argument("--config", type=Path, metavar="FILE", help=f"else ${config.ENVIRONMENT}")
+    trial.add_argument(
+        "--as", dest="alias", type=Path, metavar="PATH", help="use the rules that the file PATH would have"
+    )
+    trial.add_argument("--json", action="store_true", help="print the events that would be sent instead")
+    trial.add_argument("--summary", action="store_true", help="only the counts")
+    trial.set_defaults(command=_logs_try)
     return parser
+
+
+def _logs_try(options: argparse.Namespace) -> int:
+    from collections import Counter
+
+    from ezadmin_agent.logs.trial import entry_for, judge, summary
+
+    path = (options.alias or options.file).absolute()
+    entry = entry_for(path, config.load(options.config).logs or ())
+    if entry is None:
+        print(
+            f"ezadmin-agent: no [[logs]] has a path that fits {path}; name one that has with --as PATH", file=sys.stderr
+        )
+        return 1
+    kept: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    try:
+        for verdict in judge(options.file, entry, int(time.time() * 1000)):
+            level = str(verdict.document.get("log.level", "-"))
+            if verdict.dropped_by is None:
+                kept[level] += 1
+            else:
+                dropped[verdict.dropped_by] += 1
+            if options.json and verdict.document:
+                print(json.dumps(verdict.document, ensure_ascii=False))
+            elif not (options.json or options.summary):
+                shown = str(verdict.document.get("message", verdict.text)).replace("\n", "\\n")[:160]
+                print(f"drop {verdict.dropped_by:24} {shown}" if verdict.dropped_by else f"keep {level:24} {shown}")
+    except OSError as error:
+        print(f"ezadmin-agent: cannot read {options.file}: {error.strerror}", file=sys.stderr)
+        return 1
+    print("\n".join(summary(kept, dropped)), file=sys.stderr if options.json else sys.stdout)
+    return 0
 
 
 def _config_check(options: argparse.Namespace) -> int:
