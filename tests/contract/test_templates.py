@@ -23,6 +23,12 @@ HOST = "00000000-0000-4000-8000-00000000000a"
 OTHER = "00000000-0000-4000-8000-00000000000b"
 
 
+@pytest.fixture
+def names(bare_names: Names) -> Names:
+    """Index templates of this test alone."""
+    return bare_names
+
+
 def template(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     return found
