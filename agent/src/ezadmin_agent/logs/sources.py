@@ -57,8 +57,8 @@ class SourceSet:
 
     @property
     def sources(self) -> list[Source]:
-        """All sources that are read now."""
-        return [source for entry in self._entries.values() for source in entry.sources.values()]
+        """All sources that are read now; other threads may ask, too."""
+        return [source for entry in list(self._entries.values()) for source in list(entry.sources.values())]
 
     def waits(self, source: Source) -> bool:
         """Whether the source is left unread at the spool's cap, rather than thinned out."""
