@@ -121,12 +121,35 @@ def test_a_rule_reaches_all_workers_within_five_seconds(installation: Installati
     installation.run("rules", "add", "slow", "filter", "--regex", "(x+x+)+y")
     installation.run("rules", "add", "pin", "mask", "--pattern", "pin=[0-9]+", "--replacement", "pin=*")
     time.sleep(WITHIN - 1)
-    installation.send("second noise")
+    noise = installation.send("second noise")
     installation.send("pin=1234 " + "x" * 100_000)
     messages = [document["message"] for document in installation.stored()]
     assert len(messages) == 2 * HOSTS
     assert sum(message.startswith("pin=* ") for message in messages) == HOSTS
     assert installation.counts() == {"seen": 3 * HOSTS, "stored": 2 * HOSTS, "ignored": HOSTS}
+
+    file = tmp_path / "rules.json"
+    file.write_text(installation.run("rules", "list", "--json").replace('"contains": "noise"', '"contains": "first"'))
+    tried = installation.pipeline("try", "--since", "15m", "--rules", file)
+    assert f"{3 * HOSTS} lines: {2 * HOSTS} kept ({HOSTS} of them changed), {HOSTS} dropped, 0 dead letters" in tried
+    assert f"noise  ignore  {HOSTS} lines" in tried
+    assert "  info  first noise" in tried
+    assert "slow  filter  0 lines" in tried
+    assert "message: pin=1234 xxx" in tried
+    assert " -> pin=* xxx" in tried
+    assert "in force" in installation.pipeline("try")
+    file.write_text('{"rules":[{"id":"x","action":"filter","match":{"regex":"("}}]}')
+    assert "rules.json: rule 'x': expression '('" in installation.pipeline("try", "--rules", file, status=1)
+    assert "is no duration" in installation.pipeline("try", "--since", "soon", status=2)
+
+    why = installation.pipeline("why", "sim-3", noise[3][1], "--within", "10s")
+    assert "rules in force: revision 4, 3 rules" in why
+    assert "the last commit was by revision 4" in why
+    assert "dropped by noise, not stored  second noise" in why
+    assert "changed by pin, stored  pin=1234" in why
+    assert f"counted in {noise[3][1][:16]}, test, info: seen " in why
+    assert "no host nobody is known" in installation.pipeline("why", "nobody", noise[3][1], status=1)
+    assert "Kafka holds no lines" in installation.pipeline("why", "sim-3", "2026-01-01T00:00:00Z")
 
     installation.run("rules", "remove", "noise")
     time.sleep(WITHIN - 1)

@@ -74,6 +74,16 @@ class Directory:
         """Number of hosts known."""
         return len(self._hosts)
 
+    def named(self, reference: str) -> str:
+        """The host.id of the host with this id or name. Raises LookupError unless there is exactly one."""
+        if reference in self._hosts:
+            return reference
+        found = [host_id for host_id, host in self._hosts.items() if host.members["host.name"] == reference]
+        if len(found) != 1:
+            many = f"more than one host is named {reference}: {', '.join(found)}; give its id"
+            raise LookupError(many if found else f"no host {reference} is known")
+        return found[0]
+
     def find_key(self, host: str, kid: str) -> VerifyKey | None:
         """The key ``kid`` of ``host``, None if it is unknown. Raises WireError (``host_not_active``)."""
         entry = self._hosts.get(host)

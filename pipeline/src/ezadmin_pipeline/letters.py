@@ -48,8 +48,11 @@ class Letter:
         return self.text("orig.host") or (self.key or b"").decode("utf-8", "replace")
 
 
-def read_partitions(bootstrap: str, topic: str, since_ms: int | None = None) -> Iterable[Any]:
-    """All messages of ``topic`` from ``since_ms`` (else from its beginning) to its present end, partition by partition."""
+def read_partitions(
+    bootstrap: str, topic: str, since_ms: int | None = None, until_ms: int | None = None, partition: int | None = None
+) -> Iterable[Any]:
+    """All messages of ``topic`` from ``since_ms`` (else from its beginning) to ``until_ms`` (else to its present end),
+    partition by partition, or of one ``partition``."""
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=None,
@@ -60,7 +63,7 @@ def read_partitions(bootstrap: str, topic: str, since_ms: int | None = None) -> 
         max_poll_records=100,
     )
     try:
-        numbers = consumer.partitions_for_topic(topic) or set()
+        numbers = (consumer.partitions_for_topic(topic) or set()) if partition is None else {partition}
         for place in [TopicPartition(topic, number) for number in sorted(numbers)]:
             consumer.assign([place])
             end = consumer.end_offsets([place])[place]
@@ -68,6 +71,9 @@ def read_partitions(bootstrap: str, topic: str, since_ms: int | None = None) -> 
             if since_ms is not None:
                 found = consumer.offsets_for_times({place: since_ms})[place]
                 start = end if found is None else found.offset
+            if until_ms is not None:
+                found = consumer.offsets_for_times({place: until_ms})[place]
+                end = end if found is None else found.offset
             consumer.seek(place, start)
             while consumer.position(place) < end:
                 for message in consumer.poll(timeout_ms=500).get(place, []):

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from ezadmin_pipeline import __version__, check, install, log, workers
+from ezadmin_pipeline import __version__, check, install, log, tryout, workers
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
 from ezadmin_pipeline.letters import Box, Letter
 from ezadmin_pipeline.replay import Replay
+from ezadmin_pipeline.rules import RuleSet
 from ezadmin_pipeline.settings import ENVIRONMENT, Settings, SettingsError, load
 from ezadmin_pipeline.worker import Worker
 from ezadmin_wire import WireError
-from ezadmin_wire.times import parse_time
+from ezadmin_wire.times import format_time, parse_time
 
 _log = logging.getLogger("ezadmin_pipeline")
 
@@ -79,6 +82,21 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "--since", metavar="TIME", help="ISO 8601 with zone, of arrival in Kafka; else all that is kept"
     )
+    trial = command("try", _try, "read what came lately, and show what rules would do to it; nothing is changed")
+    trial.add_argument(
+        "--since", default="15m", metavar="DURATION", help="how far back: 90s, 15m, 2h, 1d (default 15m)"
+    )
+    trial.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FILE",
+        help="as `ezadmin-cmdb rules list --json` writes them; else those in force",
+    )
+    why = command("why", _why, "explain what was decided of the lines of a host around a time")
+    why.add_argument("host", help="host.id or name")
+    why.add_argument("time", help="ISO 8601 with zone")
+    why.add_argument("--within", default="30s", metavar="DURATION", help="how far from TIME (default 30s)")
+    why.add_argument("--late", default="1h", metavar="DURATION", help="how late they may have been sent (default 1h)")
     letters = commands.add_parser("dlq", help="dead letters: what could not become a document")
     actions = letters.add_subparsers(required=True, metavar="ACTION")
     for name, run, text in (
@@ -151,6 +169,44 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
         f"{replay.refused} refused, {replay.ignored} ignored by rules"
     )
     return 0
+
+
+def _try(settings: Settings, options: argparse.Namespace) -> int:
+    since = datetime.now(UTC) - _duration(options.since)
+    record = None if options.rules is None else tryout.read_rules(options.rules)
+    directory = _directory(settings)
+    rules = RuleSet(directory.rules, directory.rules_revision) if record is None else RuleSet(record)
+    reader = tryout.Reader(settings, directory, rules)
+    trial = tryout.Trial()
+    for fate in reader.read(since):
+        trial.add(fate)
+    shown = f"revision {rules.revision}, in force" if record is None else str(options.rules)
+    print(f"rules: {shown}; events that arrived since {format_time(since)}")
+    for line in trial.report(rules):
+        print(_printable(line))
+    if reader.unread:
+        print(f"{reader.unread} messages are dead letters as a whole")
+    return 0
+
+
+def _why(settings: Settings, options: argparse.Namespace) -> int:
+    moment, within, late = parse_time(options.time), _duration(options.within), _duration(options.late)
+    directory = _directory(settings)
+    elastic = ElasticClient(settings.elasticsearch)
+    try:
+        why = tryout.Why(settings, elastic, directory, directory.named(options.host))
+        for line in why.report(moment, within, late):
+            print(_printable(line))
+    finally:
+        elastic.close()
+    return 0
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", text)
+    if not found:
+        raise SettingsError(f"{text!r} is no duration: write a number and s, m, h or d, such as 15m")
+    return timedelta(seconds=int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
 
 
 def _directory(settings: Settings) -> TopicDirectory:

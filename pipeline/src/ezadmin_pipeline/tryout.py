@@ -1,0 +1,297 @@
+"""``try`` and ``why``: what rules would do, and what was decided of the lines of a host. Both read and change nothing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from kafka import KafkaConsumer
+from kafka.partitioner.default import murmur2
+
+from ezadmin_pipeline import commits, rollups
+from ezadmin_pipeline.directory import Directory
+from ezadmin_pipeline.documents import DocumentMaker
+from ezadmin_pipeline.elastic import Elastic, Unavailable
+from ezadmin_pipeline.indexer import Chunk
+from ezadmin_pipeline.letters import read_partitions
+from ezadmin_pipeline.lines import BadLine
+from ezadmin_pipeline.ranges import Ranges
+from ezadmin_pipeline.rules import RuleSet
+from ezadmin_pipeline.settings import Settings
+from ezadmin_wire import WireError
+from ezadmin_wire import batch as wire
+from ezadmin_wire.config import RulesRecord
+from ezadmin_wire.fields import load
+from ezadmin_wire.rules import check_rules
+from ezadmin_wire.times import format_time, parse_time
+
+SAMPLES = 3
+EARLY = timedelta(minutes=10)
+"""How long before its own time a line can have been sent: its host's clock is ahead by this at most."""
+_MGET = 500
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of a line. ``fate``: kept, changed, dropped or dead; ``rules`` those that decided or changed it."""
+
+    host: str
+    time: str
+    minute: str
+    level: str
+    dataset: str
+    fate: str
+    rules: list[str]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    index: str = ""
+    id: str = ""
+    reason: str = ""
+
+
+def read_rules(path: Path) -> RulesRecord:
+    """The rules in a file, as ``ezadmin-cmdb rules list --json`` writes them. Raises WireError for what cannot be used."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WireError("bad_rule", f"cannot read {path}: {error.strerror}") from error
+    try:
+        record = load(RulesRecord, data)
+        check_rules(record)
+    except WireError as error:
+        raise WireError(error.reason, f"{path}: {error}") from error
+    return record
+
+
+class Reader:
+    """Reads lines of the logs topic and says what ``rules`` do to them; messages that are dead letters are passed over."""
+
+    def __init__(self, settings: Settings, directory: Directory, rules: RuleSet) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._rules = rules
+        self._find_key = None if settings.signatures == "off" else directory.find_key
+        directory.rules = RulesRecord()  # documents as they are without rules
+        self._documents = DocumentMaker(settings.names, directory, lambda: datetime.now(UTC))
+        self._seen: defaultdict[str, Ranges] = defaultdict(Ranges)
+        self.unread = 0
+        """Messages that could not be read."""
+
+    def read(
+        self, since: datetime, until: datetime | None = None, partition: int | None = None, host: str | None = None
+    ) -> Iterator[Fate]:
+        """Every line once that reached Kafka between two times, of one ``host`` or of all."""
+        bounds = [None if moment is None else int(moment.timestamp() * 1000) for moment in (since, until)]
+        topic = self._settings.names.logs
+        for message in read_partitions(self._settings.kafka, topic, bounds[0], bounds[1], partition):
+            if host is not None and message.key != host.encode():
+                continue
+            try:
+                batch = wire.decode(topic, message.key, message.headers, message.value, self._find_key)
+            except WireError:
+                self.unread += 1
+                continue
+            yield from self.judge(batch)
+
+    def judge(self, batch: wire.Batch) -> Iterator[Fate]:
+        """The lines of a batch that were not seen before."""
+        seen = self._seen[f"{batch.host}/{batch.stream}/{batch.epoch}"]
+        new = seen.missing(batch.seq, batch.seq + batch.n)
+        seen.add(batch.seq, batch.seq + batch.n)
+        chunk = Chunk(_NOBODY, 0, fresh=False, context=batch)
+        for _, raw, error in self._documents.make(chunk, batch, new):
+            minute = error.minute or ""
+            known = {"message": raw.decode("utf-8", "replace")}
+            yield Fate(
+                batch.host, minute, minute, error.level, batch.dataset, "dead", [], known, known, reason=str(error)
+            )
+        plan = self._rules.plan(batch, self._directory.host(batch.host), suspect=True)
+        for i, (minute, level, raw) in enumerate(chunk.tags):
+            document, rules, fate, reason = chunk.documents[i], [], "kept", ""
+            try:
+                verdict = None if plan is None else plan.judge(raw, minute, level)
+                if verdict is not None and verdict.dropped_by is not None:
+                    fate, rules = "dropped", [verdict.dropped_by.id]
+                elif verdict is not None:
+                    document, changed = verdict.change(document)
+                    fate = "changed" if changed else "kept"
+                    rules = [rule.id for rule in verdict.matched if rule.exempts or rule in changed]
+            except BadLine as error:
+                fate, reason = "dead", str(error)
+            before, after = _decoded(chunk.documents[i]), _decoded(document)
+            target = orjson.loads(chunk.actions[i])["create"]
+            yield Fate(
+                batch.host,
+                _time(before, minute),
+                minute,
+                level,
+                batch.dataset,
+                fate,
+                rules,
+                before,
+                after,
+                target["_index"],
+                target["_id"],
+                reason,
+            )
+
+
+def _decoded(document: bytes) -> dict[str, Any]:
+    try:
+        fields: dict[str, Any] = orjson.loads(document)
+    except orjson.JSONDecodeError:  # Elasticsearch may be able to read it
+        return {"message": document.decode("utf-8", "replace")}
+    return fields
+
+
+def _time(fields: dict[str, Any], minute: str) -> str:
+    try:
+        return format_time(parse_time(fields.get("@timestamp", "")))
+    except WireError:
+        return minute
+
+
+class _Nobody:
+    live = False
+
+    def settled(self, lines: int) -> None:
+        """Nothing is written."""
+
+    def conflicted(self, chunk: Chunk, i: int) -> None:
+        """Nothing is written."""
+
+    def died(self, chunk: Chunk, i: int, reason: str, text: str) -> None:
+        """Nothing is written."""
+
+
+_NOBODY = _Nobody()
+
+
+@dataclass
+class Trial:
+    """The outcome of ``try``."""
+
+    fates: Counter[str] = field(default_factory=Counter)
+    hits: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, list[Fate]] = field(default_factory=dict)
+
+    def add(self, fate: Fate) -> None:
+        """Count a line, and keep it as a sample of its rules if they have few."""
+        self.fates[fate.fate] += 1
+        for rule in fate.rules:
+            self.hits[rule] += 1
+            samples = self.samples.setdefault(rule, [])
+            if len(samples) < SAMPLES:
+                samples.append(fate)
+
+    def report(self, rules: RuleSet) -> Iterator[str]:
+        """The lines to print."""
+        fates = self.fates
+        yield (
+            f"{sum(fates.values())} lines: {fates['kept'] + fates['changed']} kept ({fates['changed']} of them changed), "
+            f"{fates['dropped']} dropped, {fates['dead']} dead letters"
+        )
+        for compiled in rules.rules:
+            yield f"{compiled.id}  {compiled.rule.action}  {self.hits[compiled.id]} lines"
+            for fate in self.samples.get(compiled.id, []):
+                host = fate.before.get("host.name", fate.host)
+                yield f"    {fate.time}  {host}  {fate.level}  {_short(fate.before.get('message'))}"
+                for name in sorted(fate.before.keys() | fate.after.keys()):
+                    old, new = fate.before.get(name), fate.after.get(name)
+                    if old != new:
+                        yield f"      {name}: {_short(old)} -> {_short(new)}"
+        yield from (f"left out: {text}" for text in rules.refused)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def partition_of(settings: Settings, host: str) -> int:
+    """The partition of the logs topic that a host's batches are in. Raises LookupError if there is no such topic."""
+    consumer = KafkaConsumer(bootstrap_servers=settings.kafka, group_id=None, bootstrap_timeout_ms=10_000)
+    try:
+        numbers = consumer.partitions_for_topic(settings.names.logs)
+    finally:
+        consumer.close()
+    if not numbers:
+        raise LookupError(f"topic {settings.names.logs} does not exist; run: ezadmin-pipeline setup")
+    return int((murmur2(host.encode()) & 0x7FFFFFFF) % len(numbers))
+
+
+class Why:
+    """Explains what was decided of the lines of ``host`` (host.id) around a time."""
+
+    def __init__(self, settings: Settings, elastic: Elastic, directory: Directory, host: str) -> None:
+        self._settings = settings
+        self._elastic = elastic
+        self._host = host
+        self._rules = RuleSet(directory.rules, directory.rules_revision)
+        self._reader = Reader(settings, directory, self._rules)
+
+    def report(self, moment: datetime, within: timedelta, late: timedelta) -> Iterator[str]:
+        """The lines to print, about events at most ``within`` away from ``moment`` that were sent at most ``late`` after."""
+        names = self._settings.names
+        partition = partition_of(self._settings, self._host)
+        record = commits.load(self._elastic, names, names.logs, partition)
+        yield f"rules in force: revision {self._rules.revision}, {len(self._rules.rules)} rules"
+        if record is None:
+            yield f"{names.logs}/{partition}: nothing is committed yet"
+        else:
+            yield f"{names.logs}/{partition}: the last commit was by revision {record.rules_revision}"
+        first, last = format_time(moment - within), format_time(moment + within)
+        found = [
+            fate
+            for fate in self._reader.read(moment - within - EARLY, moment + within + late, partition, self._host)
+            if first <= fate.time <= last or (fate.fate == "dead" and first[:16] <= fate.minute <= last[:16])
+        ]
+        if not found:
+            yield f"Kafka holds no lines of this host from {first} to {last} that were sent within {late} of it"
+            return
+        stored = self._stored(found)
+        for fate in sorted(found, key=lambda one: one.time):
+            rules = f" by {', '.join(fate.rules)}" if fate.rules else ""
+            place = "stored" if fate.id in stored else "not stored"
+            what = f"{fate.fate}{rules}{f' ({fate.reason})' if fate.reason else ''}"
+            yield f"{fate.time}  {fate.level:9} {what}, {place}  {_short(fate.before.get('message'))}"
+        yield from self._counts(found, partition)
+
+    def _stored(self, fates: list[Fate]) -> set[str]:
+        places = [{"_index": fate.index, "_id": fate.id, "_source": False} for fate in fates if fate.id]
+        found: set[str] = set()
+        for start in range(0, len(places), _MGET):
+            for doc in self._get(places[start : start + _MGET]):
+                if doc.get("found"):
+                    found.add(doc["_id"])
+        return found
+
+    def _counts(self, fates: list[Fate], partition: int) -> Iterator[str]:
+        names = self._settings.names
+        keys = sorted({(fate.minute, fate.dataset, fate.level) for fate in fates if fate.minute})
+        wanted = [rollups.keys_of(minute, self._host, dataset, level)[0] for minute, dataset, level in keys]
+        places = [
+            {"_index": rollups.index_of(key, names), "_id": rollups.document_id(key, names.logs, partition)}
+            for key in wanted
+        ]
+        for start in range(0, len(places), _MGET):
+            for key, doc in zip(wanted[start:], self._get(places[start : start + _MGET]), strict=False):
+                counts = (
+                    rollups.Counts.from_fields(doc["_source"]).fields()
+                    if doc.get("found")
+                    else rollups.Counts().fields()
+                )
+                figures = ", ".join(f"{name.removeprefix('events.')} {count}" for name, count in counts.items())
+                yield f"counted in {key.window}, {key.dataset}, {key.level}: {figures}"
+
+    def _get(self, places: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        status, answer = self._elastic.request("POST", "/_mget", body=orjson.dumps({"docs": places}))
+        if status != 200:
+            raise Unavailable(f"{status} {answer}")
+        docs: list[dict[str, Any]] = answer["docs"]
+        return docs
