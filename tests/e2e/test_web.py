@@ -83,9 +83,8 @@ class Site:
         port = free_port()
         top = f'secret_key_file = "{self.folder}/secret"\n'
         tables = {"elasticsearch": f'url = "{changed.get("elasticsearch", self.elastic_url)}"', "web": f"port = {port}"}
-        config = settings_file(
-            folder, changed.get("database", self.database), self.kafka, self.names, top=top, **tables
-        )
+        database, kafka = changed.get("database", self.database), changed.get("kafka", self.kafka)
+        config = settings_file(folder, database, kafka, self.names, top=top, **tables)
         process = Process(command("web", "--config", config), folder / "web.log").start()
         self.processes.append(process)
         wait_until(lambda: answers(port), 30, "the web server")
@@ -302,7 +301,7 @@ def test_inventory_is_that_of_this_machine(open_page: Callable[..., Page], site:
 
 def test_figures_are_those_of_elasticsearch_and_young(open_page: Callable[..., Page], site: Site) -> None:
     page = sign_in(open_page(), site)
-    fields = ["system.memory.total", "system.cpu.cores", "system.cpu.total.norm.pct"]
+    fields = ["system.memory.free", "system.cpu.total.norm.pct"]  # of every tick
     for _ in range(5):  # until no tick came in between
         before = site.newest("system.host", fields)
         page.goto(f"/hosts/{site.host_id}")
@@ -312,8 +311,8 @@ def test_figures_are_those_of_elasticsearch_and_young(open_page: Callable[..., P
     cpu = page.locator('#all [data-field="system.cpu.total.norm.pct"]').inner_text()
     assert float(cpu.rstrip("%")) == pytest.approx(100 * before["system.cpu.total.norm.pct"], abs=0.06)
     assert page.locator('#all [data-field="system.cpu.cores"]').inner_text() == str(os.cpu_count())
-    memory = page.locator('#all [data-field="system.memory.total"]').inner_text()
-    assert as_bytes(memory) == pytest.approx(before["system.memory.total"], rel=0.005)
+    memory = page.locator('#all [data-field="system.memory.free"]').inner_text()
+    assert as_bytes(memory) == pytest.approx(before["system.memory.free"], rel=0.005)
     moment = page.locator("#figures time").get_attribute("datetime")
     age = page.evaluate("moment => (Date.now() - Date.parse(moment)) / 1000", moment)
     assert age < 20
@@ -394,6 +393,15 @@ def test_elasticsearch_away(open_page: Callable[..., Page], site: Site) -> None:
     expect(page.locator("main")).to_contain_text(os.uname().release)
     accessible(page)
     picture(page, "host-without-elasticsearch")
+    assert process.stop() == 0
+
+
+def test_kafka_away(open_page: Callable[..., Page], site: Site) -> None:
+    process, url = site.web(kafka="127.0.0.1:1")
+    page = sign_in(open_page(url=url), site)
+    expect(page.locator("[data-part=kafka]")).to_have_attribute("data-state", "down")
+    expect(page.locator("[data-part=pipeline]")).to_have_attribute("data-state", "unknown")
+    expect(page.locator("[data-part=elasticsearch]")).to_have_attribute("data-state", "ok")
     assert process.stop() == 0
 
 

@@ -12,7 +12,8 @@ from ezadmin_wire.names import Names
 from ezadmin_wire.times import parse_time
 
 LIMIT_MAX = 500
-MESSAGE_SHOWN = 2000
+LISTS = ["system.processes"]
+"""What an agent sends each minute as an event although nothing happened: the list of all processes."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ def recent(elastic: Elastic, names: Names, host_id: str, limit: int) -> list[Eve
         {
             "size": min(limit, LIMIT_MAX),
             "track_total_hits": False,
-            "query": {"bool": {"filter": [{"term": {"host.id": host_id}}]}},
+            "query": {
+                "bool": {
+                    "filter": [{"term": {"host.id": host_id}}],
+                    "must_not": [{"terms": {"event.dataset": LISTS}}],
+                }
+            },
             "sort": [{"@timestamp": "desc"}],
             "_source": ["@timestamp", "log.level", "event.dataset", "process.name", "log.logger", "message"],
         },

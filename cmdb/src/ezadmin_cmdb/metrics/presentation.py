@@ -19,6 +19,8 @@ GROUPS: dict[str, Any] = {
     "diskio": _l("Disk I/O"),
     "network": _l("Network"),
     "process": _l("Processes"),
+    "socket": _l("Sockets in use"),
+    "fsstat": _l("File systems"),
     "system": _l("System"),
     "other": _l("Other"),
 }
@@ -27,6 +29,8 @@ TITLES: dict[str, Any] = {
     "system.network": _l("Network interfaces"),
     "system.diskio": _l("Disks"),
     "system.core": _l("CPU cores"),
+    "system.process": _l("Busiest processes"),
+    "ezadmin.agent": _l("Agent"),
 }
 COLUMNS: dict[str, list[tuple[str, Any]]] = {
     "system.filesystem": [
@@ -43,8 +47,6 @@ COLUMNS: dict[str, list[tuple[str, Any]]] = {
         ("system.network.out.bytes_per_sec", _l("Sent")),
         ("system.network.in.errors_per_sec", _l("Errors in")),
         ("system.network.out.errors_per_sec", _l("Errors out")),
-        ("system.network.in.dropped_per_sec", _l("Dropped in")),
-        ("system.network.out.dropped_per_sec", _l("Dropped out")),
         ("system.network.link.speed_mbps", _l("Speed")),
     ],
     "system.diskio": [
@@ -58,13 +60,22 @@ COLUMNS: dict[str, list[tuple[str, Any]]] = {
         ("system.core.total.pct", _l("Busy")),
         ("system.core.user.pct", _l("Programs")),
         ("system.core.system.pct", _l("Kernel")),
-        ("system.core.iowait.pct", _l("Waiting for disk")),
+        ("system.core.iowait.pct", _l("Disk wait")),
         ("system.core.steal.pct", _l("Stolen")),
-        ("system.core.mhz", _l("Clock")),
+    ],
+    "system.process": [
+        ("system.process.cpu.total.pct", _l("CPU")),
+        ("system.process.memory.rss.bytes", _l("Memory")),
+        ("system.process.memory.rss.pct", _l("Share")),
+        ("user.name", _l("User")),
+        ("system.process.state", _l("State")),
+        ("system.process.num_threads", _l("Threads")),
     ],
 }
 """The columns of the tables; what stands in none of them is found under all figures."""
 
+PROCESSES = "system.process"
+BUSY = "system.process.cpu.total.pct"
 BARS = {"system.filesystem.used.pct", "system.diskio.io.utilization", "system.core.total.pct"}
 
 
@@ -120,12 +131,27 @@ def host_values(found: Sequence[Latest]) -> Mapping[str, Any]:
 
 
 def groups(found: Sequence[Latest]) -> list[Group]:
-    """All figures of the host itself, by group."""
+    """All figures of the datasets that speak of the host as a whole: its own by kind, then the others'."""
     fields = datasets()[HOST_DATASET]
     sorted_in: dict[str, list[Figure]] = {name: [] for name in GROUPS}
     for name, value in host_values(found).items():
         sorted_in[_group_of(name)].append(Figure(fields[name], value))
-    return [Group(name, GROUPS[name], figures) for name, figures in sorted_in.items() if figures]
+    own = [Group(name, GROUPS[name], figures) for name, figures in sorted_in.items() if figures]
+    others = [
+        Group(one.dataset, TITLES.get(one.dataset, one.dataset), _figures(one.dataset, one.items[0]))
+        for one in found
+        if one.dataset != HOST_DATASET and one.items and not _has_items(one.dataset)
+    ]
+    return own + others
+
+
+def _figures(dataset: str, item: Item) -> list[Figure]:
+    """The values of an item in the agent's order."""
+    return [Figure(field, item.values[name]) for name, field in datasets()[dataset].items() if name in item.values]
+
+
+def _has_items(dataset: str) -> bool:
+    return any(field.dimension for field in datasets()[dataset].values())
 
 
 def _group_of(name: str) -> str:
@@ -138,8 +164,8 @@ def _group_of(name: str) -> str:
 
 
 def tables(found: Sequence[Latest]) -> list[Table]:
-    """The datasets with several items, each with the columns of COLUMNS that have values."""
-    return [_table(one) for one in found if one.dataset != HOST_DATASET and one.items]
+    """The datasets with an item a document, each with the columns of COLUMNS that have values."""
+    return [_table(one) for one in found if one.items and _has_items(one.dataset)]
 
 
 def _table(one: Latest) -> Table:
@@ -148,14 +174,16 @@ def _table(one: Latest) -> Table:
     columns = [
         Column(fields[name], label, name in BARS) for name, label in COLUMNS.get(one.dataset, []) if name in present
     ]
+    items = sorted(one.items, key=lambda item: -item.values.get(BUSY, 0)) if one.dataset == PROCESSES else one.items
     rows = [
-        Row(_name(item), [item.values.get(column.field.name) for column in columns],
-            [Figure(fields[name], value) for name, value in item.values.items()])
-        for item in one.items
-    ]  # fmt: skip
+        Row(_name(item), [item.values.get(column.field.name) for column in columns], _figures(one.dataset, item))
+        for item in items
+    ]
     return Table(one.dataset, TITLES.get(one.dataset, one.dataset), one, columns, rows)
 
 
 def _name(item: Item) -> str:
-    """A file system is known by where it is mounted, the rest by its one name."""
+    """A file system is known by where it is mounted, a process by name and number, the rest by its one name."""
+    if "process.entity_id" in item.dimensions:
+        return f"{item.values.get('process.name', '')} {item.values.get('process.pid', '')}"
     return item.dimensions.get("system.filesystem.mount_point") or " ".join(item.dimensions.values())

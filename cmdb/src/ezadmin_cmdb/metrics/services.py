@@ -12,13 +12,17 @@ from ezadmin_cmdb.metrics.fields import HOST_DATASET, datasets
 from ezadmin_wire.names import Names
 from ezadmin_wire.times import parse_time
 
-ITEMS_MAX = 2000
-"""Documents of one tick: cores, file systems, disks and network interfaces of a host together."""
-FIELDS_MAX = 100
-"""Elasticsearch gives no more doc values in one search (``index.max_docvalue_fields_search``)."""
+DOCUMENTS_MAX = 5000
+LOOK_BACK_SECONDS = 70
+"""What leaves once a minute is never older than this."""
+FIELDS_MAX = 90
+"""Elasticsearch gives at most 100 doc values a hit (``index.max_docvalue_fields_search``); some are time and dimensions."""
 LIVE = "now-5m"
 CPU = "system.cpu.total.norm.pct"
 MEMORY = "system.memory.actual.used.pct"
+
+
+Dimensions = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Latest:
-    """The newest tick of a dataset."""
+    """The newest figures of a dataset; ``time``: its newest tick, which says what items there are."""
 
     dataset: str
     time: datetime
@@ -39,45 +43,64 @@ class Latest:
 
 
 def latest(elastic: Elastic, names: Names, host_id: str) -> list[Latest]:
-    """The newest figures of every dataset of a host, in the agent's order. Raises ElasticUnavailable."""
+    """The newest figures of every dataset of a host, in the agent's order. Raises ElasticUnavailable.
+
+    Of each item the newest value of each field: agents send what changes slowly only once a minute.
+    """
     newest = _newest_ticks(elastic, names, host_id)
-    if not newest:
-        return []
     questions = [(dataset, fields) for dataset in newest for fields in _chunks(list(datasets()[dataset]))]
+    if not questions:
+        return []
     answers = elastic.searches(
         f"{names.prefix}-metrics-*",
-        [
-            {
-                "size": ITEMS_MAX,
-                "_source": False,
-                "track_total_hits": False,
-                "query": {
-                    "bool": {
-                        "filter": [
-                            {"term": {"host.id": host_id}},
-                            {"term": {"event.dataset": dataset}},
-                            {"term": {"@timestamp": newest[dataset]}},
-                        ]
-                    }
-                },
-                "docvalue_fields": fields,
-            }
-            for dataset, fields in questions
-        ],
+        [_question(host_id, dataset, newest[dataset], fields) for dataset, fields in questions],
     )
-    documents: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[str, dict[Dimensions, Item]] = {dataset: {} for dataset in newest}
     for (dataset, _), answer in zip(questions, answers, strict=True):
-        for hit in answer["hits"]["hits"]:
-            values = {name: values[0] for name, values in hit.get("fields", {}).items()}
-            documents.setdefault((dataset, hit["_id"]), {}).update(values)
-    found: dict[str, list[Item]] = {}
-    for (dataset, _), values in documents.items():
-        found.setdefault(dataset, []).append(_item(dataset, values))
+        for hit in answer["hits"]["hits"]:  # the newest first
+            _merge(found[dataset], dataset, parse_time(newest[dataset]), hit["fields"])
     order = list(datasets())
     return [
-        Latest(dataset, parse_time(newest[dataset]), sorted(found.get(dataset, []), key=_natural))
+        Latest(dataset, parse_time(newest[dataset]), sorted(found[dataset].values(), key=_natural))
         for dataset in sorted(newest, key=order.index)
     ]
+
+
+def _question(host_id: str, dataset: str, tick: str, fields: list[str]) -> dict[str, Any]:
+    dimensions = [name for name, meaning in datasets()[dataset].items() if meaning.dimension]
+    return {
+        "size": DOCUMENTS_MAX,
+        "_source": False,
+        "track_total_hits": False,
+        "query": {
+            "bool": {
+                "filter": [
+                    {"term": {"host.id": host_id}},
+                    {"term": {"event.dataset": dataset}},
+                    {"range": {"@timestamp": {"gt": f"{tick}||-{LOOK_BACK_SECONDS}s", "lte": tick}}},
+                ]
+            }
+        },
+        "sort": [{"@timestamp": "desc"}],
+        "docvalue_fields": ["@timestamp", *dict.fromkeys([*dimensions, *fields])],
+    }
+
+
+def _merge(items: dict[Dimensions, Item], dataset: str, tick: datetime, answered: dict[str, list[Any]]) -> None:
+    """Take a document, newest first: an item is one of the newest tick, its values are completed by older documents."""
+    fields = datasets()[dataset]
+    dimensions = {
+        name: str(answered[name][0]) for name, field in fields.items() if field.dimension and name in answered
+    }
+    key = tuple(dimensions.items())
+    if parse_time(answered["@timestamp"][0]) == tick:
+        items.setdefault(key, Item(dimensions, {}))
+    elif key not in items:
+        return
+    for name, meaning in fields.items():
+        if name in answered and name not in dimensions:
+            values = [parse_time(value) if meaning.kind == "date" else value for value in answered[name]]
+            items[key].values.setdefault(name, values[0] if len(values) == 1 else values)
 
 
 def _chunks(fields: list[str]) -> list[list[str]]:
@@ -100,17 +123,6 @@ def _newest_ticks(elastic: Elastic, names: Names, host_id: str) -> dict[str, str
     )
     buckets = answer.get("aggregations", {}).get("datasets", {}).get("buckets", [])
     return {bucket["key"]: bucket["newest"]["value_as_string"] for bucket in buckets if bucket["key"] in datasets()}
-
-
-def _item(dataset: str, values: dict[str, Any]) -> Item:
-    fields = datasets()[dataset]
-    dimensions = {name: str(value) for name, value in values.items() if fields[name].dimension}
-    rest = {
-        name: parse_time(values[name]) if fields[name].kind == "date" else values[name]
-        for name in fields
-        if name in values and name not in dimensions
-    }
-    return Item(dimensions, rest)
 
 
 def _natural(item: Item) -> list[tuple[int, int, str]]:

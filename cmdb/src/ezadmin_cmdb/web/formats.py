@@ -96,6 +96,8 @@ def figure(value: Any, unit: str) -> str:
     """A value with its unit, as FIELDS of the agent names units."""
     if value is None:
         return NOTHING
+    if isinstance(value, list):
+        return ", ".join(figure(one, unit) for one in value)
     if isinstance(value, bool):
         return str(_("yes") if value else _("no"))
     if isinstance(value, datetime):
