@@ -37,7 +37,7 @@ from ezadmin_pipeline.deadletters import DeadLetter, line_letter, message_letter
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable, action
-from ezadmin_pipeline.indexer import Chunk, Indexer
+from ezadmin_pipeline.indexer import Chunk, Indexer, refuses
 from ezadmin_pipeline.lines import BadLine
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.rollups import Counts, Key
@@ -470,8 +470,11 @@ class Engine:
     def _wait_for_rollup(self, index: str, text: str) -> bool:
         if index not in self._refused_rollups:
             _log.warning("rollup index %s cannot be read, counts for it wait: %s", index, text)
-        since = self._refused_rollups.setdefault(index, self._clock())
-        return index >= self._current_index(index) or self._clock() - since < self._settings.retry_past_index
+        now = self._clock()
+        if index >= self._current_index(index):
+            self._refused_rollups[index] = now  # its time begins when it becomes one of the past
+            return True
+        return now - self._refused_rollups.setdefault(index, now) < self._settings.retry_past_index
 
     def _bury_rollup(self, shard: Shard, key: Key, reason: str, text: str) -> None:
         # what this commit would have added becomes a document of its own, to be written when the index is back
@@ -508,11 +511,12 @@ class Engine:
             result = outcome["index"]
             if result["status"] in (200, 201, 409):  # 409: a later commit has written it
                 self._refused_rollups.pop(item.index, None)
-            elif self._wait_for_rollup(item.index, result["error"]["type"]):
+                continue
+            kind, reason = result["error"]["type"], str(result["error"].get("reason"))
+            if refuses(result["status"], kind, reason) and self._wait_for_rollup(item.index, kind):
                 shard.unwritten.append(item)
             else:
                 identity = f"{item.id}-{shard.record.commit}"
-                kind, reason = result["error"]["type"], str(result["error"].get("reason"))
                 self._letters.send(rollup_letter(identity, item.index, item.delta, kind, reason))
                 self._forget_base(shard, item.id)
 

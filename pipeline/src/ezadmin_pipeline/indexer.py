@@ -326,7 +326,7 @@ class Indexer:
             chunk.owner.settled(1)
             return
         kind, reason = result["error"]["type"], result["error"].get("reason") or ""
-        if status == 429 or status >= 500 or kind in _REFUSALS or _FULL in reason:
+        if refuses(status, kind, reason):
             self._refuse(chunk, i, index, kind, reason)
         elif status in (401, 403):
             raise SignInRefused(f"Elasticsearch refuses to write to {index}: {reason}")
@@ -365,6 +365,11 @@ class Indexer:
     def _retry_now(self, chunk: Chunk) -> None:
         heapq.heappush(self._retries, (self._clock(), next(self._order), chunk))
         self._retry_bytes += chunk.size()
+
+
+def refuses(status: int, kind: str, reason: str) -> bool:
+    """Whether the error of an item says that the index takes nothing now, whatever the item holds."""
+    return status == 429 or status >= 500 or kind in _REFUSALS or _FULL in reason
 
 
 def move_field(document: bytes, field: str) -> bytes | None:

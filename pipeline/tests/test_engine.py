@@ -1,0 +1,122 @@
+"""What the random schedules do not do: rollup documents that Elasticsearch will never take, and those that it takes later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from ezadmin_testing.fake_elastic import FakeElastic
+
+from ezadmin_pipeline.deadletters import DeadLetter
+from ezadmin_pipeline.directory import Directory
+from ezadmin_pipeline.engine import Engine, Message
+from ezadmin_pipeline.settings import Settings
+from ezadmin_wire import batch as wire
+from ezadmin_wire.signing import SigningKey
+
+SETTINGS = Settings(signatures="off", retry_past_index=60)
+TOPIC = SETTINGS.names.logs
+HOST = "00000000-0000-4000-8000-00000000000a"
+KEY = SigningKey.generate()
+
+
+class Letters:
+    def __init__(self) -> None:
+        self.sent: list[DeadLetter] = []
+
+    def send(self, letter: DeadLetter) -> None:
+        self.sent.append(letter)
+
+    def flush(self, keep_alive: Callable[[], None]) -> None:
+        pass
+
+
+class Refusing(FakeElastic):
+    """Refuses rollup documents with one error, as long as there is one."""
+
+    error: dict[str, Any] | None = None
+
+    def _write(self, verb: str, target: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+        if self.error is not None and "-rollup-" in target["_index"]:
+            return self.error
+        return super()._write(verb, target, source)
+
+
+class World:
+    def __init__(self) -> None:
+        self.elastic = Refusing()
+        self.letters = Letters()
+        self.time = 0.0
+        self.today = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+        self.engine = Engine(
+            SETTINGS,
+            self.elastic,
+            self.letters,
+            Directory([]),
+            keep_alive=lambda: None,
+            clock=lambda: self.time,
+            today=lambda: self.today,
+            threads=0,
+        )
+        self.engine.assign(TOPIC, 0, "id", 0, 0)
+        self.offset = 0
+
+    def send(self) -> None:
+        moment = "2026-11-24T10:00:00.000Z"
+        line = orjson.dumps(
+            {"@timestamp": moment, "event.created": moment, "event.dataset": "test", "log.level": "info"}
+        )
+        headers, value = wire.encode(
+            KEY, host=HOST, topic=TOPIC, stream="logs", epoch="0" * 16, seq=self.offset, lines=[line], dataset="test",
+            tmin=moment, tmax=moment, sent=moment,
+        )  # fmt: skip
+        self.engine.process(Message(TOPIC, 0, self.offset, HOST.encode(), headers, value))
+        self.offset += 1
+
+    def barrier(self) -> dict[tuple[str, int], int]:
+        return self.engine.barrier({TOPIC: "id"})[0]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_rollup_that_is_never_taken_becomes_a_letter_and_blocks_nothing(world: World) -> None:
+    world.elastic.error = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "NUL in a label"}}
+    world.send()
+    assert world.barrier() == {(TOPIC, 0): 1}
+    kinds = {dict(letter.headers)["kind"] for letter in world.letters.sent}
+    assert (kinds, len(world.letters.sent)) == ({b"rollup"}, 3)
+    world.send()
+    assert world.barrier() == {(TOPIC, 0): 2}, "the partition goes on"
+
+
+def test_a_rollup_that_is_refused_now_waits_and_holds_the_next_commit_back(world: World) -> None:
+    world.elastic.error = {"status": 429, "error": {"type": "es_rejected_execution_exception", "reason": "busy"}}
+    world.send()
+    assert world.barrier() == {}, "committed, but its counts do not stand yet"
+    world.send()
+    world.time = 1000.0
+    assert world.barrier() == {}
+    assert world.letters.sent == [], "today's index is waited for, for ever"
+    world.elastic.error = None
+    assert world.barrier() == {(TOPIC, 0): 2}
+
+
+def test_midnight_begins_the_time_of_an_index_that_was_todays(world: World) -> None:
+    world.elastic.error = {"status": 400, "error": {"type": "index_closed_exception", "reason": "closed"}}
+    world.send()
+    world.barrier()
+    world.time = 1000.0
+    world.barrier()
+    world.today = datetime(2026, 12, 1, 0, 0, tzinfo=UTC)
+    world.time = 1030.0
+    world.barrier()
+    assert world.letters.sent == []
+    world.time = 1061.0
+    world.barrier()
+    assert len(world.letters.sent) == 3
