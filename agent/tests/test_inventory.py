@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,31 @@ def test_virtualization(tmp_path: Path, files: dict[str, str], expected: str) ->
     assert inventory.collect(T, root=tree(tmp_path, files)).virtualization == expected
 
 
+def test_packages_are_counted_by_each_manager_and_again_only_after_a_change(tmp_path: Path) -> None:
+    def count(root: Path) -> int | None:
+        return inventory.collect(T, root=str(root)).packages
+
+    status = "Package: a\nStatus: install ok installed\n\nPackage: b\nStatus: deinstall ok config-files\n\n"
+    dpkg = Path(tree(tmp_path / "dpkg", {"var/lib/dpkg/status": status}))
+    assert count(dpkg) == 1
+    tree(dpkg, {"var/lib/dpkg/status": f"{status}Package: c\nStatus: install ok installed\n"})
+    assert count(dpkg) == 2
+    apk = Path(tree(tmp_path / "apk", {"lib/apk/db/installed": "P:musl\nV:1\n\nP:busybox\nV:2\n"}))
+    assert count(apk) == 2
+    rpm = tmp_path / "rpm/var/lib/rpm"
+    rpm.mkdir(parents=True)
+    with closing(sqlite3.connect(rpm / "rpmdb.sqlite")) as database:
+        database.execute("create table Packages (hnum integer primary key, blob blob)")
+        database.executemany("insert into Packages values (?, ?)", [(1, b""), (2, b""), (3, b"")])
+        database.commit()
+    assert count(tmp_path / "rpm") == 3
+    pacman = Path(
+        tree(tmp_path / "pacman", {"var/lib/pacman/local/ALPM_DB_VERSION": "9", "var/lib/pacman/local/zsh/desc": ""})
+    )
+    assert count(pacman) == 1
+    assert count(tmp_path) is None
+
+
 def test_an_empty_tree_leaves_unknown_what_it_does_not_say(tmp_path: Path) -> None:
     found = inventory.collect(T, root=str(tmp_path))
     assert (found.vendor, found.os_name, found.fingerprint, found.disks) == (None, None, None, [])
@@ -115,7 +142,10 @@ def documents(spool: Spool) -> list[Any]:
     return found
 
 
-def test_inventory_is_sent_when_it_changed_and_once_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inventory_is_sent_when_it_changed_and_once_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     now = [1_795_000_000.0]
     monkeypatch.setattr("ezadmin_agent.state.time.time", lambda: now[0])
     model = ["R650"]
@@ -138,8 +168,10 @@ def test_inventory_is_sent_when_it_changed_and_once_a_day(tmp_path: Path, monkey
     boots[0] = 1001.0  # the kernel's boot time moves as the clock is adjusted: no change
     now[0] += 60
     assert report() == 0
+    assert not caplog.messages
     model[0] = "R660"
     assert report() == 1
+    assert caplog.messages == ["the inventory has changed: model"]
     now[0] += 24 * 3600
     assert report() == 1
     now[0] -= 10 * 24 * 3600  # a clock that was set back must not keep it silent for days

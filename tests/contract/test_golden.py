@@ -113,6 +113,7 @@ def state_batch() -> Message:
         timezone="Asia/Seoul",
         agent_version="0.1.0",
         fingerprint="9f86d081884c7d65",
+        packages=412,
         nics=[
             state.Nic(
                 "eth0",

@@ -6,9 +6,11 @@ import hashlib
 import os
 import platform
 import socket
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Optional
+from urllib.parse import quote
 
 import psutil
 
@@ -69,6 +71,7 @@ def collect(
         timezone=_timezone(tree),
         agent_version=__version__,
         fingerprint=_fingerprint(tree, dmi),
+        packages=_packages(tree),
         nics=_nics(),
         disks=disks,
     )
@@ -187,6 +190,67 @@ def _virtualization(tree: Path, dmi: Mapping[str, Optional[str]], flags: str) ->
         if word in words:
             return meaning
     return "other" if "hypervisor" in flags.split() else "none"
+
+
+_PACKAGES: dict[Path, tuple[int, int, Optional[int]]] = {}
+
+
+def _packages(tree: Path) -> Optional[int]:
+    """Installed packages of dpkg, rpm, apk or pacman; counted anew only when the database's file has changed."""
+    for name, count in _MANAGERS.items():
+        path = tree / name
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        known = _PACKAGES.get(path)
+        if known is None or known[:2] != (found.st_mtime_ns, found.st_size):
+            known = _PACKAGES[path] = (found.st_mtime_ns, found.st_size, count(path))
+        return known[2]
+    return None
+
+
+def _dpkg(path: Path) -> Optional[int]:
+    try:
+        return path.read_bytes().count(b"\nStatus: install ok installed\n")
+    except OSError:
+        return None
+
+
+def _apk(path: Path) -> Optional[int]:
+    try:
+        return (b"\n" + path.read_bytes()).count(b"\nP:")
+    except OSError:
+        return None
+
+
+def _rpm(path: Path) -> Optional[int]:
+    try:
+        database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
+    except sqlite3.Error:
+        return None
+    try:
+        return int(database.execute("select count(*) from Packages").fetchone()[0])
+    except sqlite3.Error:
+        return None
+    finally:
+        database.close()
+
+
+def _pacman(path: Path) -> Optional[int]:
+    try:
+        return sum(entry.is_dir() for entry in os.scandir(path))
+    except OSError:
+        return None
+
+
+_MANAGERS: Mapping[str, Callable[[Path], Optional[int]]] = {
+    "var/lib/dpkg/status": _dpkg,
+    "var/lib/rpm/rpmdb.sqlite": _rpm,
+    "usr/lib/sysimage/rpm/rpmdb.sqlite": _rpm,
+    "lib/apk/db/installed": _apk,
+    "var/lib/pacman/local": _pacman,
+}
 
 
 def _timezone(tree: Path) -> Optional[str]:

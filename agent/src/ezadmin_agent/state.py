@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Optional
 
 import psutil
@@ -66,12 +65,16 @@ class StateReporter(threading.Thread):
         same_boot = bool(boot) and known.get("boot_id") == boot
         boot_time = float(known["boot_time"]) if same_boot else psutil.boot_time()
         found = inventory.collect(times.now(), boot_time=boot_time, fqdn=self._full_name())
-        digest = hashlib.sha256(state.encode(replace(found, collected=""))).hexdigest()
+        members = _members(found)
+        before: dict[str, str] = known.get("members") or {}
+        changed = sorted(name for name in {*members, *before} if members.get(name) != before.get(name))
         now_ms = int(time.time() * 1000)
         age = now_ms - int(known.get("sent_ms", 0))
-        if digest == known.get("digest") and 0 <= age < RESEND_MS:
+        if not changed and 0 <= age < RESEND_MS:
             return
-        position = {"digest": digest, "sent_ms": now_ms, "boot_id": boot, "boot_time": boot_time}
+        if before and changed:
+            log.info("the inventory has changed: %s", ", ".join(changed))
+        position = {"members": members, "sent_ms": now_ms, "boot_id": boot, "boot_time": boot_time}
         self._append("inventory", found, position)
 
     def _append(self, dataset: str, document: state.StateDocument, position: Optional[dict[str, Any]]) -> None:
@@ -86,3 +89,12 @@ class StateReporter(threading.Thread):
             # getfqdn answers with whatever it finds first, also "localhost"
             self._fqdn = name if "." in name and not name.startswith("localhost") else None
         return self._fqdn
+
+
+def _members(inventory: state.Inventory) -> dict[str, str]:
+    """A short hash of each member, by which the next round sees what has changed since this one was sent."""
+    return {
+        name: hashlib.sha256(repr(value).encode()).hexdigest()[:12]
+        for name, value in vars(inventory).items()
+        if name != "collected" and value is not None
+    }

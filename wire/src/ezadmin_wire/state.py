@@ -49,6 +49,7 @@ class Inventory:
     """``type: inventory``: hardware, system and addresses of a host. Sizes in bytes; unknown members are absent.
 
     ``fingerprint`` is a hash of machine-id and DMI by which a cloned disk is noticed; it identifies nothing.
+    ``packages`` is how many packages the system's own package manager has installed.
     """
 
     collected: str
@@ -75,6 +76,7 @@ class Inventory:
     timezone: Optional[str] = None
     agent_version: Optional[str] = None
     fingerprint: Optional[str] = None
+    packages: Optional[int] = None
     nics: list[Nic] = field(default_factory=list)
     disks: list[Disk] = field(default_factory=list)
 
