@@ -17,7 +17,7 @@ from typing import Any
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import FencedInstanceIdError, KafkaError
+from kafka.errors import FencedInstanceIdError, KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from ezadmin_pipeline.deadletters import DeadLetters
@@ -178,6 +178,12 @@ class Worker:
             bootstrap_timeout_ms=5_000,
         )
         try:
+            # the client loses metadata that arrives while it joins a group, and stays without partitions: ask before
+            for topic in self._topics:
+                if not self._consumer.partitions_for_topic(topic):
+                    raise UnknownTopicOrPartitionError(
+                        f"topic {topic} does not exist (yet); ezadmin-pipeline setup makes it"
+                    )
             self._consumer.subscribe(self._topics, listener=_Listener(self._notes))
             _log.info("working in consumer group %s", settings.names.consumer_group("pipeline"))
             while self._stop_at is None:
