@@ -177,6 +177,23 @@ def test_a_message_of_two_megabytes(fleet: Fleet, worker: Path) -> None:
     assert reasons(fleet) == {"too_large": 1}
 
 
+def test_a_message_that_the_client_cannot_decode(fleet: Fleet, worker: Path) -> None:
+    agent = Agent(fleet, HOST)
+    before = agent.send(event("before"))
+
+    class Name(str):
+        """A header's name whose bytes are no UTF-8."""
+
+        def encode(self, *arguments: str) -> bytes:
+            return b"\xff\xfe"
+
+    fleet.send(fleet.names.logs, HOST.encode(), b"hostile\n", [(Name("xx"), b"")])
+    after = agent.send(event("after"))
+    wait_until(lambda: fleet.lag() == 0, 60, "the worker has passed it")
+    assert set(stored(fleet)) == {*before, *after}
+    assert reasons(fleet) == {"bad_value": 1}
+
+
 def test_an_unknown_host_is_replayed_once_it_is_known(fleet: Fleet, worker: Path) -> None:
     agent = Agent(fleet, LATE, known=False)
     ids = agent.send(event("before I was known"), event("me neither"))

@@ -17,7 +17,7 @@ from typing import Any
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import FencedInstanceIdError, KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import CorruptRecordError, FencedInstanceIdError, KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from ezadmin_pipeline.deadletters import DeadLetters
@@ -45,6 +45,24 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self._notes.put(("revoked", list(revoked)))
+
+
+def unreadable(bootstrap: str, place: TopicPartition, offset: int) -> bool:
+    """Whether the message at ``offset`` is one that the client cannot decode. Raises KafkaError if Kafka is away."""
+    probe = KafkaConsumer(
+        bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, bootstrap_timeout_ms=5_000
+    )
+    try:
+        probe.assign([place])
+        if offset >= probe.end_offsets([place], timeout_ms=5_000)[place]:
+            return False
+        probe.seek(place, offset)
+        probe.poll(timeout_ms=2_000, max_records=1)
+    except CorruptRecordError:
+        return True
+    finally:
+        probe.close(autocommit=False, timeout_ms=1_000)
+    return False
 
 
 class TopicIds:
@@ -88,6 +106,7 @@ class Worker:
         self._reread: dict[TopicPartition, int] = {}
         self._consumer: Any = None
         self._last_poll = 0.0
+        self._broken = False
         self._all_paused = False
         self._stop_at: float | None = None
         self._ids = TopicIds(settings.kafka)
@@ -161,6 +180,7 @@ class Worker:
 
     def _session(self) -> None:
         settings = self._settings
+        self._broken = False
         self._consumer = KafkaConsumer(
             bootstrap_servers=settings.kafka,
             group_id=settings.names.consumer_group("pipeline"),
@@ -187,7 +207,11 @@ class Worker:
             self._consumer.subscribe(self._topics, listener=_Listener(self._notes))
             _log.info("working in consumer group %s", settings.names.consumer_group("pipeline"))
             while self._stop_at is None:
-                self._turn()
+                try:
+                    self._turn()
+                except CorruptRecordError:
+                    self._pass_over_unreadable()
+                    raise
                 if orphaned():
                     _log.warning("the process that started this worker is gone")
                     self._stop(signal.SIGTERM, None)
@@ -255,6 +279,20 @@ class Worker:
         self._reread[place] = expected
         self._consumer.seek(place, expected)
         return False
+
+    def _pass_over_unreadable(self) -> None:
+        """Make a dead letter of the message that the client cannot decode, and commit behind it.
+
+        Any writer can make one (a header's name that is no UTF-8). The client gives what stands before it, then raises,
+        and its next poll() never returns: so the message is the next one of some partition, and a new client must go on.
+        """
+        self._broken = True
+        for (topic, partition), shard in list(self._engine.shards.items()):
+            place = TopicPartition(topic, partition)
+            while shard.live and unreadable(self._settings.kafka, place, shard.next):
+                _log.error("%s/%d/%d cannot be decoded", topic, partition, shard.next)
+                self._engine.process(Message(topic, partition, shard.next, None, [], None, time.monotonic()))
+        self._barrier()
 
     # partitions come and go
 
@@ -353,7 +391,7 @@ class Worker:
             if self._stop_at is not None:
                 raise Stopped
             return
-        if time.monotonic() - self._last_poll < 0.5:
+        if self._broken or time.monotonic() - self._last_poll < 0.5:
             return
         self._pause_while(True)
         # everything is paused, so what comes belongs to partitions just assigned: they are read from their record later
