@@ -11,6 +11,7 @@ from ezadmin_agent.fields import Field, counter, gauge
 from ezadmin_agent.reader import Reader
 
 DATASET = "ezadmin.agent"
+NAME = "own"
 PERIOD = 60
 
 
@@ -47,7 +48,7 @@ REASONS = {
 
 
 def fields(collectors: Iterable[str]) -> tuple[Field, ...]:
-    """The field table; ``collectors`` are those that get a figure of their own."""
+    """The field table; ``collectors`` are those that get a figure of their own, as this one does."""
     return (
         gauge("ezadmin.agent.cpu.pct", "float", "ratio", "CPU of the agent: 1 is one core"),
         gauge("ezadmin.agent.memory.rss.bytes", "long", "byte", "Its resident set"),
@@ -58,7 +59,7 @@ def fields(collectors: Iterable[str]) -> tuple[Field, ...]:
         gauge("ezadmin.agent.collectors.errors", "integer", "", "Runs that failed since then"),
         *(
             gauge(f"ezadmin.agent.collector.{name}.cpu.ms", "float", "ms", f"CPU of the collector {name} since then")
-            for name in collectors
+            for name in (*collectors, NAME)
         ),
         gauge("ezadmin.agent.queue.lines", "long", "", "Lines that Kafka has not acknowledged"),
         gauge("ezadmin.agent.queue.bytes", "long", "byte", "Their bytes"),
@@ -85,7 +86,7 @@ def collector(figures: Callable[[], Figures], names: Iterable[str]) -> Collector
         state = _State(reader.monotonic(), figures())
         return Sample([_document(state, previous)], state)
 
-    return Collector("own", DATASET, fields(names), collect, seconds=PERIOD)
+    return Collector(NAME, DATASET, fields(names), collect, seconds=PERIOD)
 
 
 def _document(state: _State, previous: Optional[_State]) -> Document:
