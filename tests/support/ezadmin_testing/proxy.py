@@ -56,12 +56,13 @@ class CuttingProxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        remote = None
         try:
             head = b""
             while b"\r\n\r\n" not in head:
                 data = client.recv(4096)
                 if not data:
-                    return
+                    raise ConnectionError("closed before it said where to")
                 head += data
             host, _, port = head.split(b" ")[1].decode().rpartition(":")
             remote = socket.create_connection((host, int(port)), timeout=10)
@@ -69,9 +70,14 @@ class CuttingProxy:
             client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         except OSError:
             client.close()
+            if remote is not None:
+                remote.close()
             return
         pair = (client, remote)
         self._pairs.add(pair)
+        if self._closed:
+            self._end(pair)
+            return
         threading.Thread(target=self._pump, args=(pair, client, remote), daemon=True).start()
         self._pump(pair, remote, client)
 
