@@ -33,7 +33,7 @@ STATES = {  # letters of /proc/PID/stat (proc(5)); a process that waits for a di
 WORDS = ("running", "sleeping", "idle", "stopped", "zombie", "dead", "unknown")
 TOP = 5
 TELL_SECONDS = 59.0
-COMMAND_LINE = 512
+COMMAND_LINE = 256
 LIST_COMMAND_LINE = (128, 48, 0)
 LIST_BYTES = 200 << 10
 HZ = os.sysconf("SC_CLK_TCK")
@@ -49,7 +49,7 @@ TOP_FIELDS = (
     Field("process.pid", "long", "", "keyword", False, "Process id"),
     Field("process.parent.pid", "long", "", "keyword", False, "Process id of its parent"),
     keyword("process.name", "Its name as the kernel keeps it, 15 bytes at most"),
-    keyword("process.command_line", "Its arguments, secrets masked, at most 512 characters"),
+    keyword("process.command_line", "Its arguments, secrets masked, at most 256 characters"),
     Field("process.start", "date", "", "date", False, "When it started"),
     keyword("user.name", "Whose it is"),
     keyword("system.process.state", "running, sleeping, idle, stopped, zombie, dead or unknown"),
