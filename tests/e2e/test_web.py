@@ -228,6 +228,7 @@ def picture(page: Page, name: str) -> None:
     folder = os.environ.get("EZADMIN_SCREENSHOTS")
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import inspect, select, text
 
 from ezadmin_cmdb import migrate
 from ezadmin_cmdb.actor import Actor, cli_actor
-from ezadmin_cmdb.app import create_app
+from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import Base, db, unit_of_work
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
@@ -38,7 +38,7 @@ KIM = cli_actor("kim")
 
 @pytest.fixture(scope="module")
 def app(database: str) -> Flask:
-    app = create_app(Settings(database=database, kafka="127.0.0.1:1", config_signing_key=Path("none")))
+    app = create_core(Settings(database=database, kafka="127.0.0.1:1", config_signing_key=Path("none")))
     with app.app_context():
         migrate.upgrade(db.engine)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, selectinload
@@ -59,13 +60,17 @@ def search(
     total = db.session.scalar(select(func.count()).select_from(query.with_only_columns(Host.id).subquery())) or 0
     pages = max(1, -(-total // size))
     page = min(max(page, 1), pages)
-    found = db.session.scalars(
-        _sorted(query, sort, descending)
-        .options(selectinload(Host.nics).selectinload(Nic.addresses), selectinload(Host.labels))
-        .limit(size)
-        .offset((page - 1) * size)
+    # the ids first: to sort and skip whole rows costs several times more
+    ids = db.session.scalars(
+        _sorted(query.with_only_columns(Host.id), sort, descending).limit(size).offset((page - 1) * size)
     ).all()
-    return Listing(found, total, page, size)
+    loaded = db.session.scalars(
+        select(Host)
+        .where(Host.id.in_(ids))
+        .options(selectinload(Host.nics).selectinload(Nic.addresses), selectinload(Host.labels))
+    )
+    by_id = {host.id: host for host in loaded}
+    return Listing([by_id[host_id] for host_id in ids], total, page, size)
 
 
 def everything(actor: Actor) -> Sequence[Host]:
@@ -73,10 +78,13 @@ def everything(actor: Actor) -> Sequence[Host]:
     return db.session.scalars(_sorted(visible(actor), "name", False)).all()
 
 
-def _sorted(query: Select[Host], sort: str, descending: bool) -> Select[Host]:
+def _sorted(query: Select[Any], sort: str, descending: bool) -> Select[Any]:
     column = SORTS.get(sort, Host.name)
-    order = column.desc() if descending else column.asc()
-    return query.order_by(column.is_(None), order, Host.name, Host.id)  # what is not known stands at the end
+    order = [column.desc() if descending else column.asc()]
+    if column is Host.name:
+        return query.order_by(*order, Host.id)  # an index has this order
+    # what is not known stands at the end
+    return query.order_by(column.is_(None), *order, Host.name, Host.id)
 
 
 def _matches(word: str) -> ColumnElement[bool]:
