@@ -283,6 +283,7 @@ def test_udp_and_what_failed_to_come_into_the_spool_comes_again() -> None:
             "<12>only text",
         ):
             sender.sendto(text.encode(), source.address)
+    time.sleep(0.5)  # so that one batch holds all of them
     found = collect(source, 3)
     assert [(d["message"], d["log.level"]) for d in found] == [
         ("failed", "error"),
@@ -306,6 +307,19 @@ def test_udp_overflow_is_counted() -> None:
     found = collect(source, 1)
     assert len(found) + source.counts.lost == 200
     assert source.counts.lost > 50
+    source.close()
+
+
+def test_a_port_in_use_is_tried_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("ezadmin_agent.logs.syslog.RETRY_SECONDS", 0.0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        source = SyslogSource(f"udp://127.0.0.1:{port}", "system.syslog")
+        source.resume(None)
+        assert "Address already in use; it is tried again" in caplog.text
+    source.read()
+    assert source.address == ("127.0.0.1", port)
     source.close()
 
 

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 QUEUE_BYTES = 8 << 20
 CONNECTIONS = 100
+RETRY_SECONDS = 30.0
 SO_RXQ_OVFL = 40
 _RFC5424 = re.compile(
     r"<(?P<pri>[0-9]{1,3})>(?P<version>[1-9][0-9]{0,2}) (?P<time>\S{1,64}) (?P<host>\S{1,255}) (?P<app>\S{1,128}) "
@@ -119,6 +120,7 @@ class SyslogSource:
     def read(self, mode: Mode = CALM) -> Batch:
         """See :class:`ezadmin_agent.logs.source.Source`."""
         self._given = []
+        self._receiver.start()  # where it could not listen before
         now_ms = int(self._clock() * 1000)
         builder = Builder(
             self._rules,
@@ -180,6 +182,7 @@ class _Receiver:
         self._lost = 0
         self._kernel_lost = 0
         self._lock = threading.Lock()
+        self._retry_at = 0.0
         self._stopping = threading.Event()
         self._thread: Optional[threading.Thread] = None
         self._socket: Optional[socket.socket] = None
@@ -192,8 +195,9 @@ class _Receiver:
         return name[0], name[1]
 
     def start(self) -> None:
-        if self._thread is not None:
+        if self._thread is not None or time.monotonic() < self._retry_at:
             return
+        self._retry_at = time.monotonic() + RETRY_SECONDS
         self._stopping.clear()
         family = socket.AF_INET6 if ":" in self._target[0] else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_DGRAM if self._udp else socket.SOCK_STREAM)
@@ -208,7 +212,7 @@ class _Receiver:
                 listener.listen(16)
         except OSError as error:
             listener.close()
-            log.error("cannot listen on %s: %s", self._listen, error.strerror)
+            log.error("cannot listen on %s: %s; it is tried again", self._listen, error.strerror)
             return
         listener.setblocking(False)
         self._socket = listener
@@ -222,6 +226,7 @@ class _Receiver:
         if self._thread is not None:
             self._thread.join(2.0)
             self._thread = None
+            self._retry_at = 0.0
 
     def get(self) -> Optional[tuple[bytes, str]]:
         with self._lock:
