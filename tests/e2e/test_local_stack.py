@@ -157,7 +157,7 @@ class Writer:
         self.written = 0
         self._rotate = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:

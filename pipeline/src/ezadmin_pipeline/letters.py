@@ -28,6 +28,10 @@ from ezadmin_wire.batch import Batch
 from ezadmin_wire.names import Names
 
 
+KINDS = ("message", "line", "rollup")
+"""What a dead letter can hold; see :mod:`ezadmin_pipeline.deadletters`."""
+
+
 @dataclass(frozen=True)
 class Letter:
     """A dead letter as it stands in Kafka; ``places`` are its copies (partition, offset), the newest last."""
@@ -177,8 +181,14 @@ class Box:
         """Bring letters in again, each once: messages through their topic, lines and counts into Elasticsearch.
 
         Returns how many were ``sent`` (to their topic), ``stored``, ``ignored`` (by the rules of today) or ``dead`` again (as
-        new letters).
+        new letters). Raises LookupError, before anything is done, for a letter of a kind that this version does not know.
         """
+        for letter in letters:
+            if letter.text("kind") not in KINDS:
+                raise LookupError(
+                    f"dead letter {letter.id} is of kind {letter.text('kind')!r}, which is none of {', '.join(KINDS)}: "
+                    "look at it with `ezadmin-pipeline dlq show`, and leave it out or drop it"
+                )
         figures = {"sent": 0, "stored": 0, "ignored": 0, "dead": 0}
         by_kind: dict[str, list[Letter]] = defaultdict(list)
         for letter in letters:
