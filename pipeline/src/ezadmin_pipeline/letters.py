@@ -27,7 +27,6 @@ from ezadmin_pipeline.worker import TopicIds
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.names import Names
 
-
 KINDS = ("message", "line", "rollup")
 """What a dead letter can hold; see :mod:`ezadmin_pipeline.deadletters`."""
 
