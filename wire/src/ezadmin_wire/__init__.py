@@ -7,6 +7,7 @@
 * :mod:`ezadmin_wire.config`   signed config records (``config`` topic)
 * :mod:`ezadmin_wire.state`    documents of the ``state`` topic (inventory, agent status)
 * :mod:`ezadmin_wire.jobs`     documents of the ``jobs`` topic
+* :mod:`ezadmin_wire.kafka`    the table ``[kafka]`` of all settings: TLS, sign-in, and why a broker does not answer
 * :mod:`ezadmin_wire.times`    the one way to write a time
 * :mod:`ezadmin_wire.levels`   the levels of events
 """

@@ -1,0 +1,338 @@
+"""How to reach Kafka: the table ``[kafka]`` of every part's settings, and what becomes of it for kafka-python.
+
+No password stands in the settings: they name a file or an environment variable. Files are read again with every new
+connection, so that a changed password or a renewed certificate needs no restart. Nothing here imports a Kafka client.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from ezadmin_wire.errors import WireError
+
+PLAIN = "PLAIN"
+MECHANISMS = (PLAIN, "SCRAM-SHA-256", "SCRAM-SHA-512")
+_BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,/\[\]]+):([0-9]{1,5})")
+# ApiVersions v0 without a client id: the one request that every broker answers before sign-in
+_HELLO = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+
+
+class Setting(NamedTuple):
+    """A key of ``[kafka]``: ``want`` says what to write, ``about`` what it is for; ``sample`` stands in examples."""
+
+    key: str
+    kind: type
+    default: Any
+    want: str
+    about: str
+    sample: Any
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "bootstrap",
+        str,
+        None,
+        'text, such as "kafka1:9092,kafka2:9092"',
+        "Brokers, several with commas",
+        "kafka1:9092,kafka2:9092",
+    ),
+    Setting("tls", bool, False, "true or false", "Encrypt, and check the brokers' certificates", True),
+    Setting(
+        "ca_file",
+        str,
+        None,
+        "the path of a PEM file",
+        "Certificates of the authority that signed the brokers'. Without it: those that the system trusts",
+        "/etc/ezadmin/kafka-ca.pem",
+    ),
+    Setting(
+        "check_hostname",
+        bool,
+        True,
+        "true or false",
+        "Whether a broker's certificate must be for the name that it is reached by",
+        True,
+    ),
+    Setting(
+        "certificate_file",
+        str,
+        None,
+        "the path of a PEM file",
+        "Own certificate, with the ones between it and the authority, for brokers that ask for one (mTLS)",
+        "/etc/ezadmin/kafka.pem",
+    ),
+    Setting(
+        "key_file", str, None, "the path of a PEM file", "Private key of certificate_file", "/etc/ezadmin/kafka.key"
+    ),
+    Setting(
+        "key_password_file",
+        str,
+        None,
+        "the path of a file",
+        "File that holds the password of an encrypted key_file",
+        "/etc/ezadmin/kafka.key.password",
+    ),
+    Setting("sasl", str, None, f"one of {', '.join(MECHANISMS)}", "How to sign in", "SCRAM-SHA-512"),
+    Setting("user", str, None, "text", "User to sign in as", "ezadmin"),
+    Setting(
+        "password_file",
+        str,
+        None,
+        "the path of a file",
+        "File that holds the user's password",
+        "/etc/ezadmin/kafka.password",
+    ),
+    Setting(
+        "password_env",
+        str,
+        None,
+        "the name of an environment variable",
+        "Environment variable that holds the user's password, instead of a file",
+        "EZADMIN_KAFKA_PASSWORD",
+    ),
+)
+_BY_KEY = {setting.key: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True)
+class KafkaConnection:
+    """A way to Kafka; the members are the keys of ``[kafka]``. Its text names no secret."""
+
+    bootstrap: str
+    tls: bool = False
+    ca_file: Optional[str] = None
+    check_hostname: bool = True
+    certificate_file: Optional[str] = None
+    key_file: Optional[str] = None
+    key_password_file: Optional[str] = None
+    sasl: Optional[str] = None
+    user: Optional[str] = None
+    password_file: Optional[str] = None
+    password_env: Optional[str] = None
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], where: str) -> KafkaConnection:
+        """Check the decoded table ``[kafka]`` and the files it names; ``where`` names it in errors.
+
+        Raises WireError (``bad_kafka``); the text names the key and what to write.
+        """
+        for key, value in table.items():
+            if key == "password":
+                raise _error(where, "a password does not stand in this file: write password_file or password_env")
+            setting = _BY_KEY.get(key)
+            if setting is None:
+                raise _error(where, f"unknown setting {key!r}; known are {', '.join(sorted(_BY_KEY))}")
+            if not isinstance(value, setting.kind) or value == "":
+                raise _error(where, f"{key} = {value!r}: write {setting.want}")
+        if "bootstrap" not in table:
+            raise _error(where, 'bootstrap is missing or no text: write bootstrap = "host:port"')
+        connection = cls(**table)
+        connection.check(where)
+        return connection
+
+    def check(self, where: str) -> None:
+        """Whether the members fit together and the files can be used. Raises WireError (``bad_kafka``)."""
+        if problem := brokers_problem(self.bootstrap):
+            raise _error(where, f"bootstrap: {problem}")
+        if not self.tls:
+            for key in ("ca_file", "certificate_file", "key_file", "key_password_file"):
+                if getattr(self, key) is not None:
+                    raise _error(where, f"{key} is of no use without TLS: write tls = true")
+        if self.key_file is not None and self.certificate_file is None:
+            raise _error(where, "key_file is there, but no certificate_file")
+        if self.certificate_file is not None and self.key_file is None:
+            raise _error(where, "certificate_file is there, but no key_file")
+        if self.key_password_file is not None and self.key_file is None:
+            raise _error(where, "key_password_file is there, but no key_file")
+        passwords = [key for key in ("password_file", "password_env") if getattr(self, key) is not None]
+        if self.sasl is None:
+            for key in ("user", *passwords):
+                if getattr(self, key) is not None:
+                    raise _error(where, f'{key} is of no use without sasl: write sasl = "SCRAM-SHA-512" or another')
+        else:
+            if self.sasl not in MECHANISMS:
+                raise _error(where, f"sasl = {self.sasl!r}: write one of {', '.join(MECHANISMS)}")
+            if self.sasl == PLAIN and not self.tls:
+                raise _error(where, "sasl PLAIN shows the password to the network: write tls = true, or use SCRAM")
+            if self.user is None:
+                raise _error(where, f"user is missing: {self.sasl} signs in with a name and a password")
+            if len(passwords) != 1:
+                raise _error(where, "write either password_file or password_env")
+        try:
+            self.options()
+            self._context()
+        except WireError as error:
+            raise _error(where, str(error)) from error
+
+    @property
+    def servers(self) -> list[str]:
+        """The brokers of ``bootstrap``, each ``host:port``."""
+        return [part.strip() for part in self.bootstrap.split(",")]
+
+    def options(self) -> dict[str, Any]:
+        """What kafka-python's constructors need to know, ``bootstrap_servers`` included; holds secrets: show it nobody.
+
+        Raises WireError (``bad_kafka``) if a password cannot be read.
+        """
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.servers,
+            "security_protocol": ("SASL_" if self.sasl else "") + ("SSL" if self.tls else "PLAINTEXT"),
+        }
+        if self.tls:
+            options["ssl_check_hostname"] = self.check_hostname
+            options["ssl_cafile"] = self.ca_file
+            if self.certificate_file is not None:
+                options["ssl_certfile"] = self.certificate_file
+                options["ssl_keyfile"] = self.key_file
+                options["ssl_password"] = self._key_password()
+        if self.sasl is not None:
+            options["sasl_mechanism"] = self.sasl
+            options["sasl_plain_username"] = self.user
+            options["sasl_plain_password"] = self._password()
+        return options
+
+    def _password(self) -> str:
+        if self.password_env is not None:
+            password = os.environ.get(self.password_env, "")
+            if not password:
+                raise WireError("bad_kafka", f"password_env: the environment variable {self.password_env} is not set")
+            return password
+        return read_secret(str(self.password_file), "password_file")
+
+    def _key_password(self) -> str:
+        # never None: OpenSSL would ask at the terminal for the password of an encrypted key
+        return "" if self.key_password_file is None else read_secret(self.key_password_file, "key_password_file")
+
+    def _context(self) -> Optional[ssl.SSLContext]:
+        if not self.tls:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = self.check_hostname
+        try:
+            if self.ca_file is None:
+                context.load_default_certs()
+            else:
+                context.load_verify_locations(self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise WireError("bad_kafka", f"ca_file {self.ca_file}: {_why(error)}") from error
+        if self.certificate_file is not None:
+            key_file = str(self.key_file)
+            _guarded(key_file, "key_file")
+            try:
+                context.load_cert_chain(self.certificate_file, key_file, self._key_password())
+            except (OSError, ssl.SSLError) as error:
+                raise WireError(
+                    "bad_kafka",
+                    f"certificate_file {self.certificate_file} with key_file {key_file}: {_why(error)}; "
+                    "are both PEM, do they belong together, does key_password_file hold the key's password?",
+                ) from error
+        return context
+
+    def probe(self, timeout: float = 5.0) -> dict[str, Optional[str]]:
+        """Why each broker of ``bootstrap`` cannot be talked to, None where it can; nobody signs in.
+
+        kafka-python says only that none answers: this finds out whether it is the name, the port, TLS or a certificate.
+        """
+        return {server: self._probe(server, timeout) for server in self.servers}
+
+    def _probe(self, server: str, timeout: float) -> Optional[str]:
+        host, port = server.rsplit(":", 1)
+        host = host.strip("[]")
+        try:
+            context = self._context()
+            with socket.create_connection((host, int(port)), timeout=timeout) as plain:
+                if context is None:
+                    return _hello(plain, "write tls = true if this listener is one with TLS")
+                try:
+                    with context.wrap_socket(plain, server_hostname=host) as secured:
+                        return _hello(
+                            secured,
+                            "it may ask for a certificate: certificate_file and key_file, signed by its authority",
+                        )
+                except ssl.SSLCertVerificationError as error:
+                    return f"its certificate is not good: {error.verify_message}; is ca_file the right authority?"
+                except ssl.SSLError as error:
+                    return f"no TLS: {_why(error)}; is this a listener with TLS, and does it take our certificate?"
+        except WireError as error:
+            return str(error)
+        except OSError as error:
+            return _why(error)
+
+    def __str__(self) -> str:
+        """Address, and how one gets in."""
+        how = " over TLS" if self.tls else ""
+        how += " with a certificate" if self.certificate_file else ""
+        how += f" as {self.user} ({self.sasl})" if self.sasl else ""
+        return self.bootstrap + how
+
+
+def brokers_problem(bootstrap: str) -> Optional[str]:
+    """What is wrong with a list of brokers, or None."""
+    for broker in bootstrap.split(","):
+        found = _BROKER.fullmatch(broker.strip())
+        if found is None or not 0 < int(found[2]) < 65536:
+            return f'{broker.strip()!r} is no broker; write "host:port"'
+    return None
+
+
+def read_secret(path: str, key: str) -> str:
+    """The text of a file that holds one secret, without the line's end; ``key`` is the setting that names the file.
+
+    Raises WireError (``bad_secret``) if it cannot be read, holds none, or everybody may read it.
+    """
+    _guarded(path, key)
+    try:
+        secret = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise WireError("bad_secret", f"{key} {path}: {_why(error)}") from error
+    except UnicodeDecodeError as error:
+        raise WireError("bad_secret", f"{key} {path}: not UTF-8") from error
+    if not secret or "\n" in secret:
+        raise WireError("bad_secret", f"{key} {path}: write one line, the secret")
+    return secret
+
+
+def _guarded(path: str, key: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise WireError("bad_secret", f"{key} {path}: {_why(error)}") from error
+    if mode & 0o007:
+        raise WireError("bad_secret", f"{key} {path} is open to everybody on this machine; run: chmod o= {path}")
+
+
+def _hello(connection: socket.socket, hint: str) -> Optional[str]:
+    try:
+        connection.sendall(_HELLO)
+        answer = connection.recv(8)
+    except ssl.SSLError as error:  # TLS 1.3: that the broker wants a certificate shows only now
+        return f"it refuses: {_why(error)}; {hint}"
+    except socket.timeout:
+        return f"it takes the connection, but does not answer as Kafka; {hint}"
+    except OSError as error:
+        return f"it ends the connection: {_why(error)}; {hint}"
+    if not answer:
+        return f"it ends the connection; {hint}"
+    if len(answer) < 8 or answer[4:8] != b"\0\0\0\1":
+        return f"what answers is no Kafka broker; {hint}"
+    return None
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or str(error)).replace("_", " ").lower()
+    return error.strerror or str(error)
+
+
+def _error(where: str, text: str) -> WireError:
+    return WireError("bad_kafka", f"{where}: {text}")
