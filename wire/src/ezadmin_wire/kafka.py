@@ -137,10 +137,11 @@ class KafkaConnection:
             raise _error(where, 'bootstrap is missing or no text: write bootstrap = "host:port"')
         connection = cls(**table)
         connection.check(where)
+        connection.check_files(where)
         return connection
 
     def check(self, where: str) -> None:
-        """Whether the members fit together and the files can be used. Raises WireError (``bad_kafka``)."""
+        """Whether the members fit together; looks at no file. Raises WireError (``bad_kafka``)."""
         if problem := brokers_problem(self.bootstrap):
             raise _error(where, f"bootstrap: {problem}")
         if not self.tls:
@@ -167,9 +168,12 @@ class KafkaConnection:
                 raise _error(where, f"user is missing: {self.sasl} signs in with a name and a password")
             if len(passwords) != 1:
                 raise _error(where, "write either password_file or password_env")
+
+    def check_files(self, where: str) -> None:
+        """Whether the files and variables that are named can be used. Raises WireError (``bad_kafka``)."""
         try:
             self.options()
-            self._context()
+            self.tls_context()
         except WireError as error:
             raise _error(where, str(error)) from error
 
@@ -212,7 +216,8 @@ class KafkaConnection:
         # never None: OpenSSL would ask at the terminal for the password of an encrypted key
         return "" if self.key_password_file is None else read_secret(self.key_password_file, "key_password_file")
 
-    def _context(self) -> Optional[ssl.SSLContext]:
+    def tls_context(self) -> Optional[ssl.SSLContext]:
+        """What TLS is spoken with, None without TLS. Raises WireError (``bad_kafka``, ``bad_secret``) for its files."""
         if not self.tls:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -249,7 +254,7 @@ class KafkaConnection:
         host, port = server.rsplit(":", 1)
         host = host.strip("[]")
         try:
-            context = self._context()
+            context = self.tls_context()
             with socket.create_connection((host, int(port)), timeout=timeout) as plain:
                 if context is None:
                     return _hello(plain, "write tls = true if this listener is one with TLS")
