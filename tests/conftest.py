@@ -19,6 +19,8 @@ from kafka import KafkaAdminClient
 
 from ezadmin_pipeline import install
 from ezadmin_pipeline.elastic import ElasticClient
+from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,8 +65,8 @@ def make_names(stack: Stack) -> Iterator[Callable[..., Names]]:
     def make(partitions: int = 3) -> Names:
         names = Names(f"t{secrets.token_hex(5)}")
         made.append(names)
-        install.make_topics(stack.kafka, names, partitions)
-        elastic = ElasticClient(stack.elasticsearch)
+        install.make_topics(KafkaConnection(stack.kafka), names, partitions)
+        elastic = ElasticClient(ElasticConnection((stack.elasticsearch,)))
         install.make_templates(elastic, names)
         elastic.close()
         return names
@@ -85,7 +87,7 @@ def _remove(stack: Stack, names: Names) -> None:
     there = [topic for topic in admin.list_topics() if topic.startswith(f"{names.prefix}.")]
     admin.delete_topics(there)
     admin.close()
-    elastic = ElasticClient(stack.elasticsearch)
+    elastic = ElasticClient(ElasticConnection((stack.elasticsearch,)))
     for index in elastic.request("GET", f"/{names.prefix}-*/_settings", params={"expand_wildcards": "all"})[1]:
         elastic.request("DELETE", f"/{index}")
     for name, _ in install.templates(names):
@@ -96,7 +98,7 @@ def _remove(stack: Stack, names: Names) -> None:
 @pytest.fixture
 def elastic(stack: Stack) -> Iterator[ElasticClient]:
     """The real Elasticsearch."""
-    client = ElasticClient(stack.elasticsearch)
+    client = ElasticClient(ElasticConnection((stack.elasticsearch,)))
     yield client
     client.close()
 

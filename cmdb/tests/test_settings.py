@@ -21,7 +21,7 @@ def test_reads_what_the_local_stack_writes(tmp_path: Path) -> None:
         'prefix = "p"\ndatabase = "mysql+pymysql://u:secret@h:1/d"\nconfig_signing_key = "/k"\n[kafka]\nbootstrap = "h:2"\n'
     )
     found = settings.load(file)
-    assert (found.names.prefix, found.kafka, str(found.config_signing_key)) == ("p", "h:2", "/k")
+    assert (found.names.prefix, found.kafka.bootstrap, str(found.config_signing_key)) == ("p", "h:2", "/k")
     assert "secret" not in found.database_shown
 
 

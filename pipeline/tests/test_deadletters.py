@@ -22,6 +22,7 @@ from ezadmin_pipeline.deadletters import (
 )
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.ids import event_id, event_id_prefix
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 
 HOST = "00000000-0000-4000-8000-00000000000a"
@@ -174,7 +175,7 @@ class Producer:
 @given(st.lists(st.booleans(), max_size=6), st.lists(st.booleans(), max_size=6), st.integers(1, 4))
 def test_flush_returns_when_all_are_acknowledged(at_send: list[bool], at_ack: list[bool], count: int) -> None:
     kept: list[Any] = []
-    letters = DeadLetters("nowhere:1", "t.dlq")
+    letters = DeadLetters(KafkaConnection("nowhere:1"), "t.dlq")
     letters._connect = lambda: Producer(kept, at_send, at_ack)  # type: ignore[method-assign]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ezadmin_pipeline.deadletters.time.sleep", lambda seconds: None)
@@ -202,7 +203,7 @@ def test_waiting_can_be_given_up() -> None:
         if calls[0] > 3:
             raise GaveUp
 
-    letters = DeadLetters("nowhere:1", "t.dlq")
+    letters = DeadLetters(KafkaConnection("nowhere:1"), "t.dlq")
     letters._connect = lambda: Producer([], [True] * 100, [])  # type: ignore[method-assign]
     letters.send(letter())
     with pytest.MonkeyPatch.context() as patch:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable, action
+from ezadmin_wire.elastic import ElasticConnection
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -44,7 +45,7 @@ def client() -> Iterator[ElasticClient]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    client = ElasticClient(f"http://127.0.0.1:{server.server_port}", timeout=5)
+    client = ElasticClient(ElasticConnection((f"http://127.0.0.1:{server.server_port}",)), timeout=5)
     yield client
     client.close()
     server.shutdown()
@@ -114,7 +115,7 @@ def test_time_out(client: ElasticClient, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_time_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    client = ElasticClient("http://127.0.0.1:1", timeout=77)
+    client = ElasticClient(ElasticConnection(("http://127.0.0.1:1",)), timeout=77)
 
     def perform(method: str, target: str, **options: Any) -> Any:
         given.append(options["request_timeout"])
@@ -128,7 +129,7 @@ def test_the_time_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nobody_answers() -> None:
-    client = ElasticClient("http://127.0.0.1:1", timeout=1)
+    client = ElasticClient(ElasticConnection(("http://127.0.0.1:1",)), timeout=1)
     with pytest.raises(Unavailable):
         client.request("GET", "/_cluster/health")
     client.close()

@@ -9,6 +9,8 @@ import pytest
 
 from ezadmin_pipeline import main
 from ezadmin_pipeline.settings import ENVIRONMENT, Settings, SettingsError, load, parse
+from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
 
@@ -29,7 +31,7 @@ def test_everything() -> None:
     table = {
         "prefix": "t-1",
         "kafka": {"bootstrap": "k:1"},
-        "elasticsearch": {"url": "https://u:p@e:2/path"},
+        "elasticsearch": {"url": "https://e:2/path"},
         "signatures": "warn",
         "config_public_key": [KEY, other.upper()],
         "member": "worker-1",
@@ -43,7 +45,19 @@ def test_everything() -> None:
     }
     found = parse(table, "f")
     assert found == Settings(
-        Names("t-1"), "k:1", 24, "https://u:p@e:2/path", "warn", (KEY, other), 1.5, 1, 1 << 20, 0.1, 1, 10, "worker-1"
+        Names("t-1"),
+        KafkaConnection("k:1"),
+        24,
+        ElasticConnection(("https://e:2/path",)),
+        "warn",
+        (KEY, other),
+        1.5,
+        1,
+        1 << 20,
+        0.1,
+        1,
+        10,
+        "worker-1",
     )
     assert [key.public.hex() for key in found.verify_keys()] == [KEY, other]
     assert parse({**RIGHT, "config_public_key": [], "signatures": "off"}, "f").config_public_keys == ()
@@ -55,12 +69,12 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"prefix": 1}, "prefix", 'write prefix = "…"'),
     ({"prefix": ""}, "prefix", 'write prefix = "…"'),
     ({"kafka": "k:1"}, "kafka", "write [kafka]"),
-    ({"kafka": {}}, "bootstrap", 'write bootstrap = "…"'),
+    ({"kafka": {}}, "bootstrap", 'write bootstrap = "host:port"'),
     ({"kafka": {"bootstrap": 9092}}, "bootstrap", "[kafka]"),
-    ({"kafka": {"bootstrap": "k:1", "bootstrp": "x"}}, "bootstrp", "known is bootstrap"),
+    ({"kafka": {"bootstrap": "k:1", "bootstrp": "x"}}, "bootstrp", "known are bootstrap"),
     ({"elasticsearch": ["http://e:1"]}, "elasticsearch", "write [elasticsearch]"),
     ({"elasticsearch": {}}, "url", "[elasticsearch]"),
-    ({"elasticsearch": {"url": "http://e:1", "urls": []}}, "urls", "known is url"),
+    ({"elasticsearch": {"url": "http://e:1", "urls": []}}, "urls", "known are"),
     *(
         ({"elasticsearch": {"url": url}}, "url", "write http://host:port")
         for url in ("e", "e:9200", "http://e", "http://e:x", "http://e:99999", "ftp://e:1", "http://:9200")
@@ -115,7 +129,13 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f'config_public_key = "{KEY}"\n[kafka]\nbootstrap = "k:1"\n[elasticsearch]\nurl = "http://e:1"\n', "utf-8"
     )
     monkeypatch.setenv(ENVIRONMENT, str(path))
-    assert load(None) == load(path) == Settings(kafka="k:1", elasticsearch="http://e:1", config_public_keys=(KEY,))
+    assert (
+        load(None)
+        == load(path)
+        == Settings(
+            kafka=KafkaConnection("k:1"), elasticsearch=ElasticConnection(("http://e:1",)), config_public_keys=(KEY,)
+        )
+    )
 
 
 def test_the_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ import pytest
 from ezadmin_pipeline import install
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
 from ezadmin_pipeline.indexer import MAX_MOVED, Chunk, Indexer
+from ezadmin_wire.elastic import ElasticConnection
 from ezadmin_wire.names import Names
 
 WHEN = "2026-11-24T08:15:30.000Z"
@@ -350,7 +351,7 @@ def small_node(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             stderr=output,
             start_new_session=True,
         )
-    client = ElasticClient(f"http://127.0.0.1:{ports[0]}", timeout=20)
+    client = ElasticClient(ElasticConnection((f"http://127.0.0.1:{ports[0]}",)), timeout=20)
     try:
         deadline = time.monotonic() + 180
         while not _answers(client):

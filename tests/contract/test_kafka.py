@@ -12,6 +12,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource
 
 from ezadmin_pipeline.deadletters import MAX_HEADERS, MAX_VALUE, DeadLetters, message_letter
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 
 HOST = "00000000-0000-4000-8000-00000000000a"
@@ -68,7 +69,7 @@ def test_a_small_message_can_hold_much_and_its_dead_letter_still_fits(stack: Any
     )
     (message,) = messages(stack, names.logs)
     assert len(message.value) == 20 << 20, "the topic's limit counts compressed bytes"
-    letters = DeadLetters(stack.kafka, names.dlq)
+    letters = DeadLetters(KafkaConnection(stack.kafka), names.dlq)
     letters.send(message_letter(names.logs, 0, 0, message.key, message.headers, message.value, "bad_value", "large"))
     letters.flush(within(30))
     letters.close()
@@ -78,7 +79,7 @@ def test_a_small_message_can_hold_much_and_its_dead_letter_still_fits(stack: Any
 
 
 def test_the_largest_letter_of_bytes_that_nothing_compresses(stack: Any, names: Names) -> None:
-    letters = DeadLetters(stack.kafka, names.dlq)
+    letters = DeadLetters(KafkaConnection(stack.kafka), names.dlq)
     value, header = os.urandom(MAX_VALUE), os.urandom(MAX_HEADERS - 500)
     letters.send(message_letter(names.logs, 0, 0, HOST.encode(), [("a", header)], value, "bad_value", "한" * 1000))
     letters.flush(within(30))

@@ -25,6 +25,7 @@ from ezadmin_testing.search import search_all
 from kafka import KafkaConsumer, TopicPartition
 
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
+from ezadmin_wire.elastic import ElasticConnection
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUTAGE = 120 if os.environ.get("EZADMIN_FULL") else 20
@@ -89,7 +90,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     try:
         subprocess.run([ROOT / "deploy/local/up", "--state", state], check=True, timeout=900)
         table = json.loads((state / "stack.json").read_text())
-        elastic = ElasticClient(table["elasticsearch"])
+        elastic = ElasticClient(ElasticConnection((table["elasticsearch"],)))
         yield LocalStack(state, elastic, table)
         elastic.close()
         processes = [process for process in psutil.process_iter() if _belongs(process, state)]

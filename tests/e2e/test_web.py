@@ -27,6 +27,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ezadmin_pipeline import install
 from ezadmin_pipeline.elastic import ElasticClient
+from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
 
@@ -111,8 +113,8 @@ def output(*words: str | Path) -> str:
 @pytest.fixture(scope="module")
 def site(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     names, folder = Names(f"t{secrets.token_hex(5)}"), tmp_path_factory.mktemp("site")
-    elastic = ElasticClient(stack.elasticsearch)
-    install.make_topics(stack.kafka, names, 3)
+    elastic = ElasticClient(ElasticConnection((stack.elasticsearch,)))
+    install.make_topics(KafkaConnection(stack.kafka), names, 3)
     install.make_templates(elastic, names)
     config = settings_file(folder, database, stack.kafka, names)
     log = folder / "events.log"

@@ -28,6 +28,7 @@ from ezadmin_cmdb.settings import Settings
 from ezadmin_wire import WireError
 from ezadmin_wire.config import HostRecord, RulesRecord, host_key
 from ezadmin_wire.fields import load
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.state import Address, AgentStatus, Disk, Inventory, Nic
 
@@ -38,7 +39,9 @@ KIM = cli_actor("kim")
 
 @pytest.fixture(scope="module")
 def app(database: str) -> Flask:
-    app = create_core(Settings(database=database, kafka="127.0.0.1:1", config_signing_key=Path("none")))
+    app = create_core(
+        Settings(database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"))
+    )
     with app.app_context():
         migrate.upgrade(db.engine)
     return app

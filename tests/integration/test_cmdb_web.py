@@ -26,6 +26,8 @@ from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.metrics.fields import datasets
 from ezadmin_cmdb.settings import Settings, Web
 from ezadmin_pipeline.elastic import ElasticClient
+from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.state import Address, AgentStatus, Disk, Inventory, Nic
@@ -42,9 +44,9 @@ CLOSED = "http://127.0.0.1:1"
 def settings(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(
         database=database,
-        kafka=stack.kafka,
+        kafka=KafkaConnection(stack.kafka),
         config_signing_key=Path("none"),
-        elasticsearch=stack.elasticsearch,
+        elasticsearch=ElasticConnection((stack.elasticsearch,)),
         secret_key_file=tmp_path_factory.mktemp("web") / "secret",
     )
 
@@ -440,7 +442,7 @@ def test_unknown_hosts_and_pages(client: FlaskClient) -> None:
 
 
 def test_elasticsearch_away(make_app: Callable[..., Flask]) -> None:
-    app = make_app(elasticsearch=CLOSED)
+    app = make_app(elasticsearch=ElasticConnection((CLOSED,)))
     add_host(app)
     client, _ = sign_in(app)
     for path in (f"/hosts/{ID}", "/hosts/"):

@@ -13,6 +13,7 @@ from typing import Any
 from kafka import KafkaProducer
 
 from ezadmin_wire import WireError
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.times import now
 
 _log = logging.getLogger(__name__)
@@ -22,10 +23,10 @@ ACKNOWLEDGE_SECONDS = 10
 
 
 class DeadLetters:
-    """Writes dead letters. ``bootstrap``: Kafka's address, ``topic``: the topic of dead letters."""
+    """Writes dead letters. ``kafka``: how to reach it, ``topic``: the topic of dead letters."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaConnection, topic: str) -> None:
+        self._kafka = kafka
         self._topic = topic
         self._producer: Any = None
 
@@ -38,7 +39,7 @@ class DeadLetters:
             return
         if self._producer is None:
             self._producer = KafkaProducer(
-                bootstrap_servers=self._bootstrap,
+                **self._kafka.options(),
                 acks="all",
                 max_request_size=MAX_REQUEST,
                 request_timeout_ms=5_000,

@@ -10,6 +10,9 @@ from elasticsearch import Elasticsearch
 from elasticsearch.exceptions import ApiError, TransportError
 from flask import current_app
 
+from ezadmin_wire import WireError
+from ezadmin_wire.elastic import ElasticConnection
+
 TIMEOUT_SECONDS = 5.0
 
 
@@ -18,10 +21,10 @@ class ElasticUnavailable(Exception):
 
 
 class Elastic:
-    """A client, made at its first use (so after a server has forked). ``url`` None: none is set up."""
+    """A client, made at its first use (so after a server has forked). ``connection`` None: none is set up."""
 
-    def __init__(self, url: str | None, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._url = url
+    def __init__(self, connection: ElasticConnection | None, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._connection = connection
         self._timeout = timeout
         self._lock = threading.Lock()
         self._client: Elasticsearch | None = None
@@ -64,12 +67,19 @@ class Elastic:
             raise ElasticUnavailable(_what(error)) from error
 
     def _connected(self) -> Elasticsearch:
-        if self._url is None:
+        if self._connection is None:
             raise ElasticUnavailable("no [elasticsearch] url in the settings")
         with self._lock:
             if self._client is None:
+                try:
+                    options = self._connection.options()
+                except WireError as error:
+                    raise ElasticUnavailable(str(error)) from error
                 self._client = Elasticsearch(
-                    self._url, request_timeout=self._timeout, max_retries=0, retry_on_timeout=False
+                    **options,
+                    request_timeout=self._timeout,
+                    max_retries=len(self._connection.urls) - 1,
+                    retry_on_timeout=False,
                 )
             return self._client
 

@@ -15,6 +15,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from ezadmin_wire import WireError
+from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
 
@@ -47,10 +49,10 @@ class Settings:
 
     database: str
     """SQLAlchemy URL."""
-    kafka: str
+    kafka: KafkaConnection
     config_signing_key: Path
     names: Names = field(default_factory=Names)
-    elasticsearch: str | None = None
+    elasticsearch: ElasticConnection | None = None
     secret_key_file: Path | None = None
     """Holds the secret that browsers' cookies are signed with; made by ``ezadmin-cmdb web`` if it is not there."""
     web: Web = field(default_factory=Web)
@@ -127,12 +129,19 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         raise SettingsError(
             f'{where}: database: {backend}; write "mysql+pymysql://user:password@host:port/name?charset=utf8mb4"'
         )
+    try:
+        kafka = KafkaConnection.parse(_table(table, "kafka", where), f"{where}: [kafka]")
+        elasticsearch = None
+        if "elasticsearch" in table:
+            elasticsearch = ElasticConnection.parse(_table(table, "elasticsearch", where), f"{where}: [elasticsearch]")
+    except WireError as error:
+        raise SettingsError(str(error)) from error
     return Settings(
         database=database,
-        kafka=_text(_table(table, "kafka", where), "bootstrap", f"{where}: [kafka]"),
+        kafka=kafka,
         config_signing_key=Path(_text(table, "config_signing_key", where)),
         names=names,
-        elasticsearch=_url(_table(table, "elasticsearch", where), "url", f"{where}: [elasticsearch]"),
+        elasticsearch=elasticsearch,
         secret_key_file=Path(_text(table, "secret_key_file", where)) if "secret_key_file" in table else None,
         web=_web(_table(table, "web", where), f"{where}: [web]"),
         grafana_url=_url(table, "grafana_url", where),

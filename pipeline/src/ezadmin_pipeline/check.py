@@ -50,7 +50,7 @@ def run(settings: Settings, elastic: Elastic) -> Iterator[Result]:
 
 def _admin(settings: Settings) -> KafkaAdminClient:
     try:
-        return KafkaAdminClient(bootstrap_servers=settings.kafka, bootstrap_timeout_ms=5_000)
+        return KafkaAdminClient(**settings.kafka.options(), bootstrap_timeout_ms=5_000)
     except Exception as error:
         raise Problem(
             f"no Kafka answers at {settings.kafka} ({error}); is it running, is the address right?"

@@ -31,6 +31,7 @@ from kafka.errors import KafkaError
 
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.ids import event_id, event_id_prefix
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.times import now
 
 _log = logging.getLogger(__name__)
@@ -104,10 +105,10 @@ def rollup_letter(identity: str, index: str, document: Mapping[str, Any], reason
 
 
 class DeadLetters:
-    """Writes dead letters and knows which are acknowledged. ``bootstrap``: Kafka's address, ``topic``: the DLQ."""
+    """Writes dead letters and knows which are acknowledged. ``kafka``: how to reach it, ``topic``: the DLQ."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaConnection, topic: str) -> None:
+        self._kafka = kafka
         self._topic = topic
         self._producer: Any = None
         self._unsent: list[DeadLetter] = []
@@ -158,7 +159,7 @@ class DeadLetters:
 
     def _connect(self) -> Any:
         return KafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            **self._kafka.options(),
             acks="all",
             compression_type="gzip",
             max_request_size=MAX_REQUEST,

@@ -13,6 +13,7 @@ from kafka.errors import KafkaError
 from ezadmin_pipeline.lines import host_prefix
 from ezadmin_wire import WireError
 from ezadmin_wire import config as wire
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.signing import VerifyKey
 
 _log = logging.getLogger(__name__)
@@ -109,17 +110,17 @@ class TopicDirectory(Directory):
     """
 
     def __init__(
-        self, bootstrap: str, topic: str, verify_keys: Sequence[VerifyKey], keep_alive: Callable[[], None]
+        self, kafka: KafkaConnection, topic: str, verify_keys: Sequence[VerifyKey], keep_alive: Callable[[], None]
     ) -> None:
         super().__init__(verify_keys)
         self._partition = TopicPartition(topic, 0)
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._keep_alive = keep_alive
         self._consumer: Any = None
 
     def _connect(self) -> Any:
         consumer = KafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **self._kafka.options(),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -11,9 +11,13 @@ from typing import Any, Protocol
 
 import orjson
 from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout, NdjsonSerializer, TransportError
+from elastic_transport import ConnectionTimeout, NdjsonSerializer, TlsError, TransportError
 from elasticsearch import Elasticsearch
 from elasticsearch.serializer import OrjsonSerializer
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from ezadmin_wire import WireError
+from ezadmin_wire.elastic import ElasticConnection
 
 _NDJSON = {"accept": "application/json", "content-type": "application/x-ndjson", "content-encoding": "gzip"}
 _JSON = {"accept": "application/json", "content-type": "application/json"}
@@ -25,7 +29,7 @@ class Unavailable(Exception):
 
 
 class SignInRefused(Exception):
-    """Elasticsearch refuses our user (401, 403): trying again would not help, a person has to mend it."""
+    """Elasticsearch refuses our user (401, 403) or we cannot sign in: trying again would not help, a person must mend it."""
 
 
 class Elastic(Protocol):
@@ -50,10 +54,15 @@ class _Bytes(NdjsonSerializer):
 class ElasticClient:
     """:class:`Elastic` on a real cluster. ``timeout`` in seconds for one request."""
 
-    def __init__(self, url: str, timeout: float = 60.0, connections: int = 4) -> None:
+    def __init__(self, connection: ElasticConnection, timeout: float = 60.0, connections: int = 4) -> None:
+        self._connection = connection
         self._timeout = timeout
+        try:
+            options = connection.options()
+        except WireError as error:
+            raise SignInRefused(str(error)) from error
         self._client = Elasticsearch(
-            url,
+            **options,
             connections_per_node=connections,
             serializers={"application/json": OrjsonSerializer(), "application/x-ndjson": _Bytes()},
         )
@@ -70,30 +79,55 @@ class ElasticClient:
             else:
                 del headers["content-encoding"]
         target = path + ("?" + "&".join(f"{name}={value}" for name, value in params.items()) if params else "")
-        try:
-            # said here, for the transport does not know the client's own settings: it would try three times more, so
-            # that a document it wrote itself looked like another's, and wait for 10 s, less than a bulk may take
-            answer = self._client.transport.perform_request(
-                method,
-                target,
-                headers=headers,
-                body=body,
-                max_retries=0,
-                retry_on_timeout=False,
-                request_timeout=self._timeout,
-            )
-        except (TransportConnectionError, ConnectionTimeout) as error:
-            raise Unavailable(str(error)) from error
-        except TransportError as error:
-            raise Unavailable(f"{type(error).__name__}: {error}") from error
+        answer = self._perform(method, target, headers, body)
         status = answer.meta.status
-        if status in (401, 403):
-            raise SignInRefused(f"Elasticsearch answered {status} to {method} {path}: {answer.body!r}")
+        if status == 401 or (status == 403 and _refuses_user(answer.body)):
+            raise SignInRefused(f"{self._connection} answered {status} to {method} {path}: {reason(answer.body)}")
         return status, answer.body
+
+    def _perform(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Any:
+        for attempts_left in reversed(range(len(self._connection.urls))):
+            try:
+                # said here, for the transport does not know the client's own settings: it would try three times more, so
+                # that a document it wrote itself looked like another's, and wait for 10 s, less than a bulk may take
+                return self._client.transport.perform_request(
+                    method,
+                    target,
+                    headers=headers,
+                    body=body,
+                    max_retries=0,
+                    retry_on_timeout=False,
+                    request_timeout=self._timeout,
+                )
+            except TlsError as error:
+                hint = "is [elasticsearch] ca_file the right authority, and url the name in the node's certificate?"
+                raise Unavailable(f"{self._connection}: no TLS: {error.message}; {hint}") from error
+            except (TransportConnectionError, ConnectionTimeout) as error:
+                # a node that did not even take the connection has done nothing with the request: another one may
+                never_sent = any(isinstance(cause, (NewConnectionError, ConnectTimeoutError)) for cause in error.errors)
+                if not (attempts_left and never_sent):
+                    raise Unavailable(f"{self._connection}: {error.message}") from error
+            except TransportError as error:
+                raise Unavailable(f"{self._connection}: {type(error).__name__}: {error}") from error
+        raise AssertionError("there is at least one node")
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _refuses_user(answer: Any) -> bool:
+    """Whether a 403 is about the user; Elasticsearch says it of blocked indices and full disks, too."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return not isinstance(error, dict) or error.get("type") == "security_exception"
+
+
+def reason(answer: Any) -> str:
+    """What an answer of Elasticsearch says is wrong, in its own words."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(error, dict):
+        return str(error.get("reason") or error.get("type") or error)
+    return str(error if error is not None else answer)
 
 
 def gzip1(body: bytes) -> bytes:

@@ -14,6 +14,7 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from ezadmin_pipeline.elastic import Elastic, Unavailable
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 
 _log = logging.getLogger(__name__)
@@ -49,12 +50,12 @@ def make_templates(elastic: Elastic, names: Names) -> list[str]:
     return done
 
 
-def make_topics(bootstrap: str, names: Names, partitions: int) -> list[str]:
+def make_topics(kafka: KafkaConnection, names: Names, partitions: int) -> list[str]:
     """Make the topics that are missing; returns their names.
 
     Raises SetupError if a topic has another number of partitions than it was to have, KafkaError if Kafka is away.
     """
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=10_000)
+    admin = KafkaAdminClient(**kafka.options(), bootstrap_timeout_ms=10_000)
     made = []
     try:
         nodes = len(admin.describe_cluster()["brokers"])

@@ -25,6 +25,7 @@ from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.settings import Settings
 from ezadmin_pipeline.worker import TopicIds
 from ezadmin_wire.batch import Batch
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 
 KINDS = ("message", "line", "rollup")
@@ -52,12 +53,16 @@ class Letter:
 
 
 def read_partitions(
-    bootstrap: str, topic: str, since_ms: int | None = None, until_ms: int | None = None, partition: int | None = None
+    kafka: KafkaConnection,
+    topic: str,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    partition: int | None = None,
 ) -> Iterable[Any]:
     """All messages of ``topic`` from ``since_ms`` (else from its beginning) to ``until_ms`` (else to its present end),
     partition by partition, or of one ``partition``."""
     consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **kafka.options(),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -214,7 +219,7 @@ class Box:
         if not letters:
             return
         producer = KafkaProducer(
-            bootstrap_servers=self._settings.kafka, acks="all", compression_type="gzip", max_request_size=MAX_REQUEST
+            **self._settings.kafka.options(), acks="all", compression_type="gzip", max_request_size=MAX_REQUEST
         )
         try:
             sent = []

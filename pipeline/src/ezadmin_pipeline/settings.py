@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elastic_transport.client_utils import url_to_node_config
-
 from ezadmin_wire import WireError
+from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import VerifyKey
 
@@ -29,10 +29,10 @@ class Settings:
     """What a worker needs to know. Times in seconds, sizes in bytes."""
 
     names: Names = field(default_factory=Names)
-    kafka: str = "127.0.0.1:9092"
+    kafka: KafkaConnection = field(default_factory=lambda: KafkaConnection("127.0.0.1:9092"))
     partitions: int = 6
     """Partitions of the data topics that ``setup`` makes (24 for a cluster)."""
-    elasticsearch: str = "http://127.0.0.1:9200"
+    elasticsearch: ElasticConnection = field(default_factory=lambda: ElasticConnection(("http://127.0.0.1:9200",)))
     signatures: str = "required"
     config_public_keys: tuple[str, ...] = ()
     """Public keys (64 hex digits) by which config records are believed."""
@@ -100,15 +100,13 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         values["names"] = Names(_text(table, "prefix", where, "ezadmin"))
     except WireError as error:
         raise SettingsError(f"{where}: {error}") from error
-    values["kafka"] = _text(_table(table, "kafka", where, "bootstrap"), "bootstrap", f"{where}: [kafka]")
-    url = _text(_table(table, "elasticsearch", where, "url"), "url", f"{where}: [elasticsearch]")
     try:
-        usable = url_to_node_config(url).scheme in ("http", "https")
-    except ValueError:
-        usable = False
-    if not usable:
-        raise SettingsError(f"{where}: [elasticsearch]: url = {url!r}: write http://host:port or https://host:port")
-    values["elasticsearch"] = url
+        values["kafka"] = KafkaConnection.parse(_table(table, "kafka", where), f"{where}: [kafka]")
+        values["elasticsearch"] = ElasticConnection.parse(
+            _table(table, "elasticsearch", where), f"{where}: [elasticsearch]"
+        )
+    except WireError as error:
+        raise SettingsError(str(error)) from error
     if "member" in table:
         values["member"] = _text(table, "member", where)
     mode = _text(table, "signatures", where, "required")
@@ -128,13 +126,10 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
     return Settings(**values)
 
 
-def _table(table: Mapping[str, Any], key: str, where: str, only: str) -> Mapping[str, Any]:
+def _table(table: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     value = table.get(key, {})
     if not isinstance(value, Mapping):
         raise SettingsError(f"{where}: {key} must be a table: write [{key}] above its settings")
-    for name in value:
-        if name != only:
-            raise SettingsError(f"{where}: [{key}]: unknown setting {name!r}; known is {only}")
     return value
 
 

@@ -26,6 +26,7 @@ from ezadmin_pipeline.elastic import ElasticClient, Unavailable
 from ezadmin_pipeline.engine import Engine, Message
 from ezadmin_pipeline.settings import Settings
 from ezadmin_pipeline.workers import orphaned
+from ezadmin_wire.kafka import KafkaConnection
 
 _log = logging.getLogger(__name__)
 _ID_CHECK = 5.0
@@ -47,11 +48,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._notes.put(("revoked", list(revoked)))
 
 
-def unreadable(bootstrap: str, place: TopicPartition, offset: int) -> bool:
+def unreadable(kafka: KafkaConnection, place: TopicPartition, offset: int) -> bool:
     """Whether the message at ``offset`` is one that the client cannot decode. Raises KafkaError if Kafka is away."""
-    probe = KafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, bootstrap_timeout_ms=5_000
-    )
+    probe = KafkaConsumer(**kafka.options(), group_id=None, enable_auto_commit=False, bootstrap_timeout_ms=5_000)
     try:
         probe.assign([place])
         if offset >= probe.end_offsets([place], timeout_ms=5_000)[place]:
@@ -68,8 +67,8 @@ def unreadable(bootstrap: str, place: TopicPartition, offset: int) -> bool:
 class TopicIds:
     """Asks Kafka for topic ids; a topic that is not there has none."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaConnection) -> None:
+        self._kafka = kafka
         self._admin: Any = None
 
     def read(self, topics: list[str]) -> dict[str, str]:
@@ -84,7 +83,7 @@ class TopicIds:
     def admin(self) -> Any:
         """The connection, made when it is first needed."""
         if self._admin is None:
-            self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=5_000)
+            self._admin = KafkaAdminClient(**self._kafka.options(), bootstrap_timeout_ms=5_000)
         return self._admin
 
     def close(self) -> None:
@@ -182,7 +181,7 @@ class Worker:
         settings = self._settings
         self._broken = False
         self._consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka,
+            **settings.kafka.options(),
             group_id=settings.names.consumer_group("pipeline"),
             partition_assignment_strategy=(CooperativeStickyAssignor,),
             enable_auto_commit=False,

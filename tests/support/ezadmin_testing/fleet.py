@@ -14,6 +14,8 @@ from ezadmin_pipeline import install
 from ezadmin_pipeline.elastic import ElasticClient
 from ezadmin_testing.search import search_all
 from ezadmin_wire import config as wire
+from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
 
@@ -23,7 +25,7 @@ class Fleet:
 
     def __init__(self, kafka: str, elasticsearch: str, names: Names, folder: Path, partitions: int = 3) -> None:
         self.kafka = kafka
-        self.elastic = ElasticClient(elasticsearch)
+        self.elastic = ElasticClient(ElasticConnection((elasticsearch,)))
         self.names = names
         self.partitions = partitions
         self._elasticsearch = elasticsearch
@@ -137,7 +139,7 @@ class Fleet:
         while deadline:
             deadline -= 1
             with contextlib.suppress(Exception):
-                if install.make_topics(self.kafka, self.names, self.partitions):
+                if install.make_topics(KafkaConnection(self.kafka), self.names, self.partitions):
                     break
         admin.close()
         assert deadline, f"{topic} was not made anew"

@@ -65,7 +65,7 @@ class StateConsumer(Part):
     def _connect(self) -> Any:
         topic = self._settings.names.state
         consumer = KafkaConsumer(
-            bootstrap_servers=self._settings.kafka,
+            **self._settings.kafka.options(),
             group_id=self._settings.names.consumer_group("cmdb-worker"),
             enable_auto_commit=False,
             auto_offset_reset="earliest",

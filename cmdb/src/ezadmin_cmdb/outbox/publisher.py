@@ -25,6 +25,7 @@ from ezadmin_cmdb.threads import Part
 from ezadmin_wire import WireError
 from ezadmin_wire import config as wire
 from ezadmin_wire.fields import load
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.signing import SigningKey, VerifyKey
 
 _log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class Publisher(Part):
     def _publish(self, entries: list[Entry]) -> None:
         if self._producer is None:
             self._producer = KafkaProducer(
-                bootstrap_servers=self._settings.kafka,
+                **self._settings.kafka.options(),
                 acks="all",
                 max_request_size=2 << 20,
                 request_timeout_ms=5_000,
@@ -170,13 +171,13 @@ class TopicMissing(Exception):
     """The config topic does not exist."""
 
 
-def read_topic(bootstrap: str, topic: str, key: SigningKey) -> dict[str, Held]:
+def read_topic(kafka: KafkaConnection, topic: str, key: SigningKey) -> dict[str, Held]:
     """What stands in the config topic now; only what is signed by ``key`` is believed.
 
     Raises KafkaError, TopicMissing.
     """
     consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **kafka.options(),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -8,6 +8,8 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
 
+from ezadmin_wire.kafka import KafkaConnection
+
 PATIENCE_MS = 2_000
 
 
@@ -22,8 +24,8 @@ class GroupStatus:
 class KafkaProbe:
     """Asks Kafka; keeps its connections, for a web page asks again and again. Made at first use, one asker at a time."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaConnection) -> None:
+        self._kafka = kafka
         self._lock = threading.Lock()
         self._admin: Any = None
         self._consumer: Any = None
@@ -41,8 +43,8 @@ class KafkaProbe:
     def _connect(self) -> None:
         if self._admin is None:
             patience = {"bootstrap_timeout_ms": PATIENCE_MS, "request_timeout_ms": PATIENCE_MS}
-            self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap, **patience)
-            self._consumer = KafkaConsumer(bootstrap_servers=self._bootstrap, **patience)
+            self._admin = KafkaAdminClient(**self._kafka.options(), **patience)
+            self._consumer = KafkaConsumer(**self._kafka.options(), **patience)
 
     def _ask(self, names: list[str]) -> dict[str, GroupStatus]:
         described = self._admin.describe_groups(names)
