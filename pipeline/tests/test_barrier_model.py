@@ -19,13 +19,13 @@ import orjson
 import pytest
 from ezadmin_testing.fake_elastic import FakeElastic, Killed, Unavailable
 
+from ezadmin_pipeline import alerts, rollups
 from ezadmin_pipeline import engine as engine_module
-from ezadmin_pipeline import rollups
-from ezadmin_pipeline.deadletters import DeadLetter
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.engine import Engine, Message
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.settings import Settings
+from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import batch as wire
 from ezadmin_wire.config import HostRecord, Match, Rule, RulesRecord
 from ezadmin_wire.ids import event_id, event_id_prefix
@@ -56,14 +56,14 @@ def random_rules(rng: random.Random) -> RulesRecord:
 
 
 class Letters:
-    """Dead letters that are safe once flushed; a kill in between loses those that were not."""
+    """Dead letters or alerts that are safe once flushed; a kill in between loses those that were not."""
 
-    def __init__(self, kept: dict[str, DeadLetter], fault: Callable[[str], str | None]) -> None:
+    def __init__(self, kept: dict[str, Outgoing], fault: Callable[[str], str | None]) -> None:
         self.kept = kept
         self.fault = fault
-        self.waiting: list[DeadLetter] = []
+        self.waiting: list[Outgoing] = []
 
-    def send(self, letter: DeadLetter) -> None:
+    def send(self, letter: Outgoing) -> None:
         self.waiting.append(letter)
 
     def flush(self, keep_alive: Callable[[], None]) -> None:
@@ -137,7 +137,8 @@ class World:
         self.log: list[tuple[bytes, list[tuple[str, bytes]], bytes]] = []
         self.hosts = [Host(host) for host in HOSTS]
         self.sent: dict[str, tuple[str, str, str, str]] = {}
-        self.letters: dict[str, DeadLetter] = {}
+        self.letters: dict[str, Outgoing] = {}
+        self.told: dict[str, Outgoing] = {}
         self.owners: list[Engine] = []
         self.time = 0.0
         self.labels = 0
@@ -170,6 +171,7 @@ class World:
             self.elastic,
             letters,
             directory,
+            alert_topic=Letters(self.told, self._fault),
             keep_alive=self._tick,
             clock=lambda: self.time,
             today=lambda: TODAY,
@@ -296,7 +298,24 @@ class World:
                 counted[(*place, value)] += source[f"events.{value}"]
         if +counted != truth:
             found.append(f"counts differ: {(+counted) - truth} too many, {truth - (+counted)} missing")
+        loud = {
+            alerts.identity(loud_alert(host, identity))
+            for identity, (host, _, _, kind) in self.sent.items()
+            if kind == "loud"
+        }
+        stored = {identity for index, identity in self.elastic.docs if "-alerts-" in index}
+        if stored != loud:
+            found.append(f"alerts stored: {len(loud - stored)} missing, {len(stored - loud)} too many")
+        if set(self.told) != loud:
+            found.append(f"alerts told: {len(loud - set(self.told))} missing, {len(set(self.told) - loud)} too many")
         return found
+
+
+def loud_alert(host: str, identity: str) -> dict[str, Any]:
+    """An alert of one line."""
+    return alerts.surge_alert(
+        host, {}, time=f"{MINUTES[0]}:00.000Z", item=identity, state="warning", previous="ok", reason="loud", message=""
+    )
 
 
 def keep_book(owner: Engine) -> None:
@@ -308,6 +327,11 @@ def keep_book(owner: Engine) -> None:
         book = decided.setdefault(shard, {})
         for tags, fate in ((chunk.tags, "stored"), (chunk.ignored, "ignored")):
             book.update({orjson.loads(raw)["id"]: fate for _, _, raw in tags})
+        # what changes its state with the loud lines
+        for _, _, raw in (*chunk.tags, *chunk.ignored):
+            line = orjson.loads(raw)
+            if line.get("noise") == "loud":
+                shard.alerts.append(loud_alert(batch.host, line["id"]))
         count(shard, batch, chunk)
 
     def recording(shard: Any) -> Any:
@@ -392,6 +416,17 @@ def test_the_model_sees_rollups_that_are_not_written_again(monkeypatch: pytest.M
     def init(self: engine_module.Shard, *arguments: Any) -> None:
         original(self, *arguments)
         self.unwritten = []
+
+    monkeypatch.setattr(engine_module.Shard, "__init__", init)
+    assert any(run(seed) for seed in range(400))
+
+
+def test_the_model_sees_alerts_that_are_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = engine_module.Shard.__init__
+
+    def init(self: engine_module.Shard, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.untold = []
 
     monkeypatch.setattr(engine_module.Shard, "__init__", init)
     assert any(run(seed) for seed in range(400))

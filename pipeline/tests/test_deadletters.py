@@ -12,7 +12,6 @@ from kafka.errors import KafkaTimeoutError
 
 from ezadmin_pipeline.deadletters import (
     MAX_HEADERS,
-    MAX_REQUEST,
     MAX_VALUE,
     DeadLetter,
     DeadLetters,
@@ -20,6 +19,7 @@ from ezadmin_pipeline.deadletters import (
     message_letter,
     rollup_letter,
 )
+from ezadmin_pipeline.writer import MAX_REQUEST
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.ids import event_id, event_id_prefix
 from ezadmin_wire.kafka import KafkaConnection
@@ -178,7 +178,7 @@ def test_flush_returns_when_all_are_acknowledged(at_send: list[bool], at_ack: li
     letters = DeadLetters(KafkaConnection("nowhere:1"), "t.dlq")
     letters._connect = lambda: Producer(kept, at_send, at_ack)  # type: ignore[method-assign]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ezadmin_pipeline.deadletters.time.sleep", lambda seconds: None)
+        patch.setattr("ezadmin_pipeline.writer.time.sleep", lambda seconds: None)
         for offset in range(count):
             letters.send(letter(offset=offset))
         letters.flush(lambda: None)
@@ -207,6 +207,6 @@ def test_waiting_can_be_given_up() -> None:
     letters._connect = lambda: Producer([], [True] * 100, [])  # type: ignore[method-assign]
     letters.send(letter())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ezadmin_pipeline.deadletters.time.sleep", lambda seconds: None)
+        patch.setattr("ezadmin_pipeline.writer.time.sleep", lambda seconds: None)
         with pytest.raises(GaveUp):
             letters.flush(keep_alive)

@@ -1,4 +1,4 @@
-"""What the random schedules do not do: rollup documents that Elasticsearch will never take, and those that it takes later."""
+"""What the random schedules do not do: rollup documents and alerts that Elasticsearch will never take, or takes later."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import orjson
 import pytest
 from ezadmin_testing.fake_elastic import FakeElastic
 
-from ezadmin_pipeline.deadletters import DeadLetter
+from ezadmin_pipeline import alerts
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.engine import Engine, Message
 from ezadmin_pipeline.settings import Settings
+from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import batch as wire
 from ezadmin_wire.signing import SigningKey
 
@@ -25,9 +26,9 @@ KEY = SigningKey.generate()
 
 class Letters:
     def __init__(self) -> None:
-        self.sent: list[DeadLetter] = []
+        self.sent: list[Outgoing] = []
 
-    def send(self, letter: DeadLetter) -> None:
+    def send(self, letter: Outgoing) -> None:
         self.sent.append(letter)
 
     def flush(self, keep_alive: Callable[[], None]) -> None:
@@ -35,12 +36,13 @@ class Letters:
 
 
 class Refusing(FakeElastic):
-    """Refuses rollup documents with one error, as long as there is one."""
+    """Refuses rollup documents (or what else ``part`` says) with one error, as long as there is one."""
 
     error: dict[str, Any] | None = None
+    part = "-rollup-"
 
     def _write(self, verb: str, target: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
-        if self.error is not None and "-rollup-" in target["_index"]:
+        if self.error is not None and self.part in target["_index"]:
             return self.error
         return super()._write(verb, target, source)
 
@@ -49,6 +51,7 @@ class World:
     def __init__(self) -> None:
         self.elastic = Refusing()
         self.letters = Letters()
+        self.alerts = Letters()
         self.time = 0.0
         self.today = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
         self.engine = Engine(
@@ -56,6 +59,7 @@ class World:
             self.elastic,
             self.letters,
             Directory([]),
+            alert_topic=self.alerts,
             keep_alive=lambda: None,
             clock=lambda: self.time,
             today=lambda: self.today,
@@ -75,6 +79,20 @@ class World:
         )  # fmt: skip
         self.engine.process(Message(TOPIC, 0, self.offset, HOST.encode(), headers, value))
         self.offset += 1
+
+    def alert(self, time: str = "2026-11-24T10:00:00.000Z") -> str:
+        document = alerts.surge_alert(
+            HOST, {"host.name": "web-1"}, time=time, item="test/error", state="warning", previous="ok", reason="surge",
+            message="many",
+        )  # fmt: skip
+        self.engine.shards[TOPIC, 0].alerts.append(document)
+        return alerts.identity(document)
+
+    def stored_alerts(self) -> set[str]:
+        return {identity for index, identity in self.elastic.docs if "-alerts-" in index}
+
+    def told(self) -> list[bytes]:
+        return [dict(message.headers)["id"] for message in self.alerts.sent]
 
     def barrier(self) -> dict[tuple[str, int], int]:
         return self.engine.barrier({TOPIC: "id"})[0]
@@ -120,3 +138,59 @@ def test_midnight_begins_the_time_of_an_index_that_was_todays(world: World) -> N
     world.time = 1061.0
     world.barrier()
     assert len(world.letters.sent) == 3
+
+
+def test_an_alert_is_committed_stored_and_told_also_without_a_message(world: World) -> None:
+    identity = world.alert()
+    assert world.engine.dirty
+    assert world.alerts.sent == []
+    world.barrier()
+    assert world.stored_alerts() == {identity}
+    assert world.told() == [identity.encode()]
+    assert world.alerts.sent[0].key == HOST.encode()
+    assert not world.engine.dirty
+    world.send()
+    world.barrier()
+    assert len(world.alerts.sent) == 1, "the next commit has none"
+
+
+def test_the_next_owner_writes_the_alerts_of_the_last_commit_again(world: World) -> None:
+    identity = world.alert()
+    world.barrier()
+    world.elastic.docs = {place: doc for place, doc in world.elastic.docs.items() if "-alerts-" not in place[0]}
+    world.engine.assign(TOPIC, 0, "id", 0, 0)
+    assert world.engine.dirty
+    assert world.stored_alerts() == {identity}
+    world.barrier()
+    assert world.told() == [identity.encode()] * 2, "told again under the same id"
+    assert not world.engine.dirty
+
+
+def test_an_alert_that_is_refused_now_waits_and_holds_the_next_commit_back(world: World) -> None:
+    world.elastic.part = "-alerts-"
+    world.elastic.error = {"status": 429, "error": {"type": "es_rejected_execution_exception", "reason": "busy"}}
+    identity = world.alert()
+    world.send()
+    assert world.barrier() == {}
+    world.time = 1000.0
+    world.send()
+    assert world.barrier() == {}
+    assert world.letters.sent == [], "this month's index is waited for, for ever"
+    world.elastic.error = None
+    assert world.barrier() == {(TOPIC, 0): 2}
+    assert world.stored_alerts() == {identity}
+    assert len(world.told()) == 1
+
+
+def test_an_alert_of_a_closed_past_month_becomes_a_letter(world: World) -> None:
+    world.elastic.part = "-alerts-"
+    world.elastic.error = {"status": 400, "error": {"type": "index_closed_exception", "reason": "closed"}}
+    identity = world.alert("2026-10-31T23:59:59.000Z")
+    world.send()
+    assert world.barrier() == {}
+    world.time = 61.0
+    assert world.barrier() == {(TOPIC, 0): 1}
+    headers = dict(world.letters.sent[0].headers)
+    assert (headers["kind"], headers["id"]) == (b"alert", identity.encode())
+    assert headers["index"] == b"ezadmin-alerts-2026.10"
+    assert world.told() == [identity.encode()], "people hear of it all the same"

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from ezadmin_pipeline import deadletters, lines, rollups
+from ezadmin_pipeline import alerts, deadletters, lines, rollups
 from ezadmin_pipeline.commits import CommitRecord
 from ezadmin_wire import batch, config, jobs, state
 from ezadmin_wire.names import Names
@@ -60,12 +60,17 @@ def rollup_fields() -> set[str]:
 
 
 def letter_headers() -> set[str]:
-    """Headers of the three kinds of letters, with those that are added when one is written."""
+    """Headers of all kinds of letters, with those that are added when one is written."""
     names = {"by", "time", "cut", "orig.*"}
-    for kind in ("message", "line", "rollup"):
+    for kind in ("message", "line", "rollup", "alert"):
         golden = json.loads((ROOT / f"tests/contract/golden/dead-letter-{kind}.json").read_text("utf-8"))
         names |= {name for name, _ in golden["headers"] if not name.startswith("orig.")}
     return names
+
+
+def alert_fields() -> set[str]:
+    golden = json.loads((ROOT / "tests/contract/golden/documents-alert.json").read_text("utf-8"))
+    return {name for _, document in golden for name in document}
 
 
 INDICES = {
@@ -90,6 +95,7 @@ EXPECTED: dict[str, list[set[str]]] = {
     **{name: [set(members(kind))] for name, kind in {**state.TYPES, **jobs.TYPES}.items()},
     "Dead letters": [letter_headers()],
     "Indices": [INDICES],
+    "Alerts": [alert_fields()],
     "What the pipeline adds to every document": [
         {"host.id", "host.name", "labels", "event.ingested", lines.ORIGINAL_TIMESTAMP, "unmapped"}
     ],
@@ -114,7 +120,9 @@ def test_headers_stand_in_their_order() -> None:
     assert tables()["Config records"][0] == [*config.HEADERS, "sig"]
 
 
-@pytest.mark.parametrize("words", [config.HOST_STATES, config.RULE_ACTIONS, jobs.STATES, rollups.ROLLUPS])
+@pytest.mark.parametrize(
+    "words", [config.HOST_STATES, config.RULE_ACTIONS, jobs.STATES, rollups.ROLLUPS, alerts.STATES]
+)
 def test_words_that_a_member_may_have(words: tuple[str, ...]) -> None:
     *first, last = words
     assert ", ".join(f"`{word}`" for word in first) + f" or `{last}`" in TEXT

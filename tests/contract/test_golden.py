@@ -17,12 +17,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ezadmin_agent.logs.parse import Parsed, event
-from ezadmin_pipeline import rollups
+from ezadmin_pipeline import alerts, rollups
 from ezadmin_pipeline.commits import CommitRecord, PendingRollup
-from ezadmin_pipeline.deadletters import DeadLetter, line_letter, message_letter, rollup_letter
+from ezadmin_pipeline.deadletters import line_letter, message_letter, rollup_letter
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.indexer import Chunk
+from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import batch, config, jobs, state
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey, VerifyKey
@@ -180,7 +181,7 @@ def decoded(message: Message, topic: str) -> batch.Batch:
     return batch.decode(topic, key, headers, value, lambda host, kid: VerifyKey(HOST_KEY.public))
 
 
-def of_letter(letter: DeadLetter) -> Message:
+def of_letter(letter: Outgoing) -> Message:
     return letter.key, letter.headers, letter.value
 
 
@@ -210,6 +211,38 @@ def letter_rollup() -> Message:
     )
 
 
+def alert_documents() -> list[dict[str, Any]]:
+    members = {"host.name": "web-1", "labels": {"site": "서울"}}
+    raised = alerts.alert(
+        alerts.THRESHOLD,
+        HOST,
+        members,
+        time=TICK,
+        rule="disk",
+        item="/var",
+        state="critical",
+        previous="warning",
+        reason="value",
+        field="system.filesystem.used.pct",
+        message="system.filesystem.used.pct of /var is 0.96: critical from 0.95",
+        value=0.96,
+        limit=0.95,
+    )
+    surge = alerts.surge_alert(
+        HOST, members, time=TICK, item="app/error", state="warning", previous="ok", reason="surge", message="…"
+    )
+    return [raised, surge]
+
+
+def letter_alert() -> Message:
+    document = alert_documents()[0]
+    return of_letter(alerts.letter(document, NAMES.alerts_index(TICK), "index_closed_exception", "closed"))
+
+
+def alert_message() -> Message:
+    return of_letter(alerts.message(alert_documents()[0]))
+
+
 MESSAGES: dict[str, Callable[[], Message]] = {
     "batch-metrics": metrics_batch,
     "batch-logs": logs_batch,
@@ -221,6 +254,8 @@ MESSAGES: dict[str, Callable[[], Message]] = {
     "dead-letter-message": letter_message,
     "dead-letter-line": letter_line,
     "dead-letter-rollup": letter_rollup,
+    "dead-letter-alert": letter_alert,
+    "alert": alert_message,
 }
 
 
@@ -242,7 +277,7 @@ def commit_record() -> Any:
     key, full = a_rollup()
     pending = PendingRollup(rollups.document_id(key, NAMES.logs, 3), rollups.index_of(key, NAMES), full, full)
     seen = {f"{HOST}/logs/00f1e2d3c4b5a697": [[0, 4711], [4714, 4720]]}
-    record = CommitRecord(NAMES.logs, 3, "2yRGrTLRQ9Wk2J0vPAqVsg", 7, 100, seen, [pending], rules_revision=3)
+    record = CommitRecord(NAMES.logs, 3, "2yRGrTLRQ9Wk2J0vPAqVsg", 7, 100, seen, [pending], alert_documents()[:1], 3)
     return {**json.loads(record.to_json()), "saved": SENT}
 
 
@@ -250,6 +285,7 @@ DOCUMENTS: dict[str, Callable[[], Any]] = {
     "documents-logs": lambda: bulk(logs_batch(), NAMES.logs),
     "documents-metrics": lambda: bulk(metrics_batch(), NAMES.metrics),
     "documents-rollup": lambda: [rollups.document_id(a_rollup()[0], NAMES.logs, 3), a_rollup()[1]],
+    "documents-alert": lambda: [[alerts.identity(document), document] for document in alert_documents()],
     "documents-commit-record": commit_record,
 }
 

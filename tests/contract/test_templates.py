@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from ezadmin_pipeline import alerts
 from ezadmin_pipeline.elastic import ElasticClient
 from ezadmin_pipeline.install import templates
 from ezadmin_wire.names import Names
@@ -62,7 +63,7 @@ def document(**members: Any) -> bytes:
 
 
 def test_all_are_there() -> None:
-    assert {"logs", "metrics", "rollup", "state"} <= set(FILES)
+    assert {"alerts", "logs", "metrics", "rollup", "state"} <= set(FILES)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -129,6 +130,7 @@ def test_every_index_name_has_its_template(names: Names) -> None:
         names.metrics_index(day),
         names.logs_index(day),
         *(names.rollup_index(rollup, day) for rollup in ("logs-1m", "logs-fleet-1m", "logs-fleet-1h")),
+        names.alerts_index(day),
         names.state_index,
     ):
         assert any(Path(index).match(pattern) for pattern in patterns), index
@@ -140,6 +142,18 @@ def test_an_id_is_there_once(elastic: ElasticClient, names: Names) -> None:
     status, text = write(elastic, index, document(message="another"), "one")
     assert status == 409
     assert text.startswith("version_conflict_engine_exception")
+
+
+def test_an_alert_is_there_once_and_every_field_is_mapped(elastic: ElasticClient, names: Names) -> None:
+    index = names.alerts_index(DAY)
+    fields = dict.fromkeys(("time", "rule", "item", "reason", "field", "message"), "x") | {"time": WHEN}
+    one = alerts.alert(
+        alerts.NO_DATA, HOST, {"host.name": "web-1", "labels": {"site": "서울"}}, state="unknown", previous="ok",
+        value=0.5, limit=1.0, **fields,
+    )  # fmt: skip
+    assert write(elastic, index, orjson.dumps(one), alerts.identity(one))[0] == 201
+    assert write(elastic, index, orjson.dumps(one), alerts.identity(one))[0] == 409
+    assert set(one) == set(template("alerts")["template"]["mappings"]["properties"])
 
 
 def test_a_metric_is_there_once(elastic: ElasticClient, names: Names) -> None:

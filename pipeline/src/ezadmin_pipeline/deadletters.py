@@ -1,16 +1,16 @@
 """Dead letters: what cannot become a document, kept in ``<prefix>.dlq`` with its reason, for a person.
 
 The value is the original: a Kafka message's value (``kind: message``), one line (``kind: line``), or a rollup document
-whose index is gone (``kind: rollup``). The key is the host's id. The headers:
+or an alert whose index is gone (``kind: rollup``, ``kind: alert``). The key is the host's id. The headers:
 
 ===========================  =========================================================================================
 id                           names the letter: the same thing that dies twice is the same letter
-kind, reason, error          ``message | line | rollup``; a short stable word; what was said about it
+kind, reason, error          ``message | line | rollup | alert``; a short stable word; what was said about it
 topic, partition, offset     where the original stood; ``line``: its number in the message, from 0
 by, time                     ``pipeline`` or ``cmdb-worker``; when
 orig.key, orig.<header>      of a message: its key and headers, so that it can be sent again as it was; of a line: the
                              headers of its batch, without ``sig``
-index                        of a rollup: where it belongs
+index                        of a rollup or an alert: where it belongs
 cut                          what was cut off: a value beyond 2 MiB, or an original key and headers beyond 1 MiB in all,
                              which are then left out. Compressed, such a thing fits through a topic that lets 2 MiB
                              pass, and as a letter through none
@@ -19,35 +19,23 @@ cut                          what was cut off: a value beyond 2 MiB, or an origi
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
+from ezadmin_pipeline.writer import Outgoing, SafeWriter
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.ids import event_id, event_id_prefix
-from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.times import now
 
-_log = logging.getLogger(__name__)
-MAX_REQUEST = 5 << 20
 MAX_VALUE = 2 << 20
 MAX_HEADERS = 1 << 20
 _LINE_HEADERS = ("host", "kid", "stream", "epoch", "seq", "n", "dataset", "tmin", "tmax", "sent")
 
 
-@dataclass(frozen=True)
-class DeadLetter:
+class DeadLetter(Outgoing):
     """One dead letter before it is written; ``headers`` without ``by`` and ``time``."""
-
-    key: bytes | None
-    value: bytes
-    headers: Sequence[tuple[str, bytes]] = field(default_factory=list)
 
 
 def message_letter(
@@ -104,75 +92,11 @@ def rollup_letter(identity: str, index: str, document: Mapping[str, Any], reason
     return DeadLetter(host.encode() or None, orjson.dumps(document), headers)
 
 
-class DeadLetters:
-    """Writes dead letters and knows which are acknowledged. ``kafka``: how to reach it, ``topic``: the DLQ."""
+class DeadLetters(SafeWriter):
+    """Writes dead letters and knows which are acknowledged."""
 
-    def __init__(self, kafka: KafkaConnection, topic: str) -> None:
-        self._kafka = kafka
-        self._topic = topic
-        self._producer: Any = None
-        self._unsent: list[DeadLetter] = []
-        self._pending: list[tuple[DeadLetter, Any]] = []
-        self.written = 0
+    what = "dead letters"
 
-    def send(self, letter: DeadLetter) -> None:
-        """Take a letter; :meth:`flush` makes sure of it."""
-        self._unsent.append(letter)
-
-    def flush(self, keep_alive: Callable[[], None]) -> None:
-        """Return when Kafka has acknowledged every letter, however long that takes; ``keep_alive`` may raise."""
-        while self._unsent or self._pending:
-            letters, self._unsent = self._unsent, []
-            try:
-                if self._producer is None:
-                    self._producer = self._connect()
-                for letter in letters:
-                    self._pending.append((letter, self._produce(letter)))
-                letters = []
-            except KafkaError as error:
-                self._failed(error)
-            sent = [letter for letter, _ in self._pending]
-            self._unsent = [letter for letter in letters if letter not in sent] + self._unsent
-            self._settle(keep_alive)
-            if self._unsent:
-                keep_alive()
-                time.sleep(0.5)
-
-    def _settle(self, keep_alive: Callable[[], None]) -> None:
-        pending, self._pending = self._pending, []
-        for letter, future in pending:
-            try:
-                while not future.is_done:
-                    keep_alive()
-                    time.sleep(0.01)
-                future.get(timeout=0)
-                self.written += 1
-            except KafkaError as error:
-                self._unsent.append(letter)
-                self._failed(error)
-
-    def _failed(self, error: KafkaError) -> None:
-        _log.warning("dead letters wait, Kafka does not take them: %s", error)
-        if self._producer is not None:
-            self._producer.close(timeout=0)
-            self._producer = None
-
-    def _connect(self) -> Any:
-        return KafkaProducer(
-            **self._kafka.options(),
-            acks="all",
-            compression_type="gzip",
-            max_request_size=MAX_REQUEST,
-            delivery_timeout_ms=30_000,
-            request_timeout_ms=10_000,
-            bootstrap_timeout_ms=5_000,
-        )
-
-    def _produce(self, letter: DeadLetter) -> Any:
-        headers = [*letter.headers, ("by", b"pipeline"), ("time", now().encode())]
-        return self._producer.send(self._topic, key=letter.key, value=letter.value, headers=headers)
-
-    def close(self) -> None:
-        """Close the connection; letters that were not flushed are lost, so flush first."""
-        if self._producer is not None:
-            self._producer.close(timeout=5)
+    def headers(self, message: Outgoing) -> list[tuple[str, bytes]]:
+        """Who wrote the letter, and when, behind its own headers."""
+        return [*message.headers, ("by", b"pipeline"), ("time", now().encode())]

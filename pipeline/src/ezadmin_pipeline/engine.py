@@ -8,15 +8,17 @@ and from time to time, at a message boundary f, makes a **barrier**, in this ord
 1. every document before f is acknowledged by Elasticsearch, or its dead letter by Kafka;
 2. the commit record with ``upto`` = f, the ``seq`` seen, *and the rollup documents of this commit in full* is written
    over the record it was made from: this one write is the commit;
-3. the rollup documents are written, with the commit's number as version; alerts are sent;
+3. the rollup documents are written, with the commit's number as version, and the alerts of this commit, which are in
+   the record too (:mod:`ezadmin_pipeline.alerts`); the alerts are acknowledged by their topic;
 4. the offset is committed to Kafka, for people to see: nobody goes by it.
 
 Killed before 2: the next owner reads everything again from the old ``upto``. Documents are made anew under the same
 ``_id`` (409, already there), counts start from the old record. Killed after 2: the next owner writes 3 again from the
-record; same documents, same version. A second owner at the same time: one of the two fails at 2, forgets all, and
-reads again. So rollups and seq ranges are always those of one chain of commits, and a decision (a rule, a revoked key)
-that differs between two attempts counts only in the attempt that was committed. What an attempt before that stored of a
-line that the committed one ignores stays in Elasticsearch: the counts are exact, and documents are at least what they say.
+record; same documents, same version, alerts under the same id. A second owner at the same time: one of the two fails at
+2, forgets all, and reads again. So rollups and seq ranges are always those of one chain of commits, and a decision (a
+rule, a revoked key) that differs between two attempts counts only in the attempt that was committed. What an attempt
+before that stored of a line that the committed one ignores stays in Elasticsearch: the counts are exact, and documents
+are at least what they say.
 
 A line is known by (host, stream, epoch, seq). What was seen is a re-send: not counted, not indexed.
 """
@@ -28,12 +30,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
-from ezadmin_pipeline import commits, rollups
-from ezadmin_pipeline.deadletters import DeadLetter, line_letter, message_letter, rollup_letter
+from ezadmin_pipeline import alerts, commits, rollups
+from ezadmin_pipeline.deadletters import line_letter, message_letter, rollup_letter
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable, action
@@ -42,6 +44,7 @@ from ezadmin_pipeline.lines import BadLine
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.rollups import Counts, Key
 from ezadmin_pipeline.settings import Settings
+from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
 from ezadmin_wire.times import format_time, parse_time
@@ -51,11 +54,11 @@ _KNOWN_COUNTS = 20_000
 """Rollup documents of a partition whose values are kept in memory; others are read when they are needed."""
 
 
-class Letters(Protocol):
-    """Where dead letters go."""
+class Writer(Protocol):
+    """Where dead letters and alerts go: a topic that is waited for."""
 
-    def send(self, letter: DeadLetter) -> None:
-        """Take a letter."""
+    def send(self, message: Outgoing) -> None:
+        """Take a message."""
 
     def flush(self, keep_alive: Callable[[], None]) -> None:
         """Return when all that were taken are safe."""
@@ -74,10 +77,22 @@ class Message:
     fetched: float = 0.0
 
 
+@dataclass(frozen=True)
+class PendingAlert:
+    """An alert to write after its commit."""
+
+    id: str
+    index: str
+    full: dict[str, Any]
+
+
+Pending = commits.PendingRollup | PendingAlert
+
+
 class Shard:
     """One partition in the hands of this worker. Everything since its last commit is in memory only."""
 
-    def __init__(self, engine: Engine, record: commits.CommitRecord, end: int) -> None:
+    def __init__(self, engine: Engine, record: commits.CommitRecord, end: int, pending: list[Pending]) -> None:
         self.live = True
         self.record = record
         self.next = record.upto
@@ -87,8 +102,12 @@ class Shard:
         self.delta: dict[Key, Counts] = {}
         self.base: OrderedDict[Key, Counts] = OrderedDict()
         self.outstanding = 0
-        self.unwritten = list(record.rollups)
-        """Rollup documents of the last commit that do not stand yet; the next commit waits for them."""
+        self.alerts: list[dict[str, Any]] = []
+        """What changed its state since the last commit."""
+        self.unwritten = pending
+        """Rollup documents and alerts of the last commit that do not stand yet; the next commit waits for them."""
+        self.untold = list(record.alerts)
+        """Alerts of the last commit that their topic has not acknowledged yet; the next commit waits for them, too."""
         self.shown = -1
         """The ``upto`` last told to Kafka."""
         self._engine = engine
@@ -101,7 +120,17 @@ class Shard:
     @property
     def dirty(self) -> bool:
         """Whether there is something to commit, or something of the last commit to write."""
-        return self.next != self.record.upto or bool(self.unwritten)
+        return self.changed or self.pending
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something to commit."""
+        return self.next != self.record.upto or bool(self.alerts)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something of the last commit is still to be written."""
+        return bool(self.unwritten or self.untold)
 
     def settled(self, lines: int) -> None:
         """See :class:`ezadmin_pipeline.indexer.Owner`."""
@@ -141,9 +170,10 @@ class Engine:
         self,
         settings: Settings,
         elastic: Elastic,
-        letters: Letters,
+        letters: Writer,
         directory: Directory,
         *,
+        alert_topic: Writer,
         keep_alive: Callable[[], None],
         clock: Callable[[], float],
         today: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -153,13 +183,14 @@ class Engine:
         self._names = settings.names
         self._elastic = elastic
         self._letters = letters
+        self._alert_topic = alert_topic
         self._directory = directory
         self._keep_alive = keep_alive
         self._clock = clock
         self._today = today
         self._documents = DocumentMaker(self._names, directory, today)
         self._caught_up = float("-inf")
-        self._refused_rollups: dict[str, float] = {}
+        self._refused: dict[str, float] = {}
         self.shards: dict[tuple[str, int], Shard] = {}
         self.indexer = Indexer(
             elastic,
@@ -208,9 +239,9 @@ class Engine:
                 *(topic, partition, start, start - record.upto, record.upto),
             )
             record.upto = start
-        shard = Shard(self, record, end)
+        shard = Shard(self, record, end, self._pending_of(record))
         self.shards[topic, partition] = shard
-        self._write_rollups([shard])
+        self._write_pending([shard])
         return shard.next
 
     def drop(self, topic: str, partition: int) -> None:
@@ -368,25 +399,25 @@ class Engine:
         for place in lost:
             self.drop(*place)
         self.indexer.drain(self._keep_alive)
-        self._write_rollups([shard for shard in self.shards.values() if shard.unwritten])
+        self._write_pending(list(self.shards.values()))
+        self._tell_alerts()
         ready = [
-            shard
-            for shard in self.shards.values()
-            if shard.next != shard.record.upto and not shard.outstanding and not shard.unwritten
+            shard for shard in self.shards.values() if shard.changed and not shard.outstanding and not shard.pending
         ]
         ready = [shard for shard in ready if self._know_base(shard)]
         self._letters.flush(self._keep_alive)
         ready = [shard for shard in ready if shard.live]  # waiting may have taken some away
         if ready:
             lost += self._commit(ready)
+            self._tell_alerts()
         done = {}
         for place, shard in self.shards.items():
-            if not shard.unwritten and shard.shown != shard.record.upto:
+            if not shard.pending and shard.shown != shard.record.upto:
                 done[place] = shard.shown = shard.record.upto
         return done, lost
 
     def _commit(self, ready: list[Shard]) -> list[tuple[str, int]]:
-        """Write commit records and then the rollup documents; returns the partitions in which another owner was first."""
+        """Write commit records and then what belongs to them; returns the partitions in which another owner was first."""
         lost = []
         records = [self._next_record(shard) for shard in ready]
         for shard, record, written in zip(
@@ -397,14 +428,16 @@ class Engine:
                     shard.base[key].add(counts)
                 shard.delta = {}
                 shard.record = record
-                shard.unwritten = list(record.rollups)
+                shard.alerts = []
+                shard.unwritten = self._pending_of(record)
+                shard.untold = list(record.alerts)
                 while len(shard.base) > _KNOWN_COUNTS:
                     shard.base.popitem(last=False)
             else:
                 _log.warning("%s/%d has another owner; it is read again from the last commit", *shard.place)
                 self.drop(*shard.place)
                 lost.append(shard.place)
-        self._write_rollups([shard for shard in ready if shard.live])
+        self._write_pending([shard for shard in ready if shard.live])
         return lost
 
     def _next_record(self, shard: Shard) -> commits.CommitRecord:
@@ -432,6 +465,7 @@ class Engine:
             upto=shard.next,
             seen={name: ranges.to_list() for name, ranges in shard.seen.items()},
             rollups=pending,
+            alerts=list(shard.alerts),
             rules_revision=self._documents.rules_revision,
             thresholds=old.thresholds,
             surges=old.surges,
@@ -460,21 +494,21 @@ class Engine:
             if error is None or error["type"] == "index_not_found_exception":
                 found = doc.get("found", False)
                 shard.base[key] = Counts.from_fields(doc["_source"]) if found else Counts()
-                self._refused_rollups.pop(doc["_index"], None)
-            elif self._wait_for_rollup(doc["_index"], str(error.get("reason"))):
+                self._refused.pop(doc["_index"], None)
+            elif self._wait_for(doc["_index"], str(error.get("reason"))):
                 known = False
             else:
                 self._bury_rollup(shard, key, str(error["type"]), str(error.get("reason")))
         return known
 
-    def _wait_for_rollup(self, index: str, text: str) -> bool:
-        if index not in self._refused_rollups:
-            _log.warning("rollup index %s cannot be read, counts for it wait: %s", index, text)
+    def _wait_for(self, index: str, text: str) -> bool:
+        if index not in self._refused:
+            _log.warning("index %s cannot be used, what belongs to it waits: %s", index, text)
         now = self._clock()
         if index >= self._current_index(index):
-            self._refused_rollups[index] = now  # its time begins when it becomes one of the past
+            self._refused[index] = now  # its time begins when it becomes one of the past
             return True
-        return now - self._refused_rollups.setdefault(index, now) < self._settings.retry_past_index
+        return now - self._refused.setdefault(index, now) < self._settings.retry_past_index
 
     def _bury_rollup(self, shard: Shard, key: Key, reason: str, text: str) -> None:
         # what this commit would have added becomes a document of its own, to be written when the index is back
@@ -485,8 +519,8 @@ class Engine:
         identity = rollups.document_id(key, record.topic, record.partition, str(record.commit + 1))
         self._letters.send(rollup_letter(identity, rollups.index_of(key, self._names), document, reason, text))
 
-    def _write_rollups(self, shards: list[Shard]) -> None:
-        """Write the rollup documents of the last commit of ``shards``, once; what is refused stays ``unwritten``.
+    def _write_pending(self, shards: list[Shard]) -> None:
+        """Write rollup documents and alerts of the last commit of ``shards``, once; what is refused stays ``unwritten``.
 
         What an index of the past has refused for too long becomes dead letters.
         """
@@ -495,30 +529,53 @@ class Engine:
             return
         parts = []
         for shard, item in waiting:
-            version = shard.record.commit
-            parts.append(action("index", item.index, item.id, version=version, version_type="external_gte"))
+            if isinstance(item, PendingAlert):
+                parts.append(action("create", item.index, item.id))
+            else:
+                version = shard.record.commit
+                parts.append(action("index", item.index, item.id, version=version, version_type="external_gte"))
             parts.append(orjson.dumps(item.full) + b"\n")
         try:
             status, answer = self._elastic.request("POST", "/_bulk", params={"timeout": "30s"}, body=b"".join(parts))
         except Unavailable as error:
             status, answer = 503, str(error)
         if status != 200:
-            _log.warning("rollup documents wait: %s %s", status, answer)
+            _log.warning("rollup documents and alerts wait: %s %s", status, answer)
             return
         for shard in shards:
             shard.unwritten = []
         for (shard, item), outcome in zip(waiting, answer["items"], strict=True):
-            result = outcome["index"]
-            if result["status"] in (200, 201, 409):  # 409: a later commit has written it
-                self._refused_rollups.pop(item.index, None)
+            result = next(iter(outcome.values()))
+            if result["status"] in (200, 201, 409):  # 409: it is there, of counts a later version
+                self._refused.pop(item.index, None)
                 continue
             kind, reason = result["error"]["type"], str(result["error"].get("reason"))
-            if refuses(result["status"], kind, reason) and self._wait_for_rollup(item.index, kind):
+            if refuses(result["status"], kind, reason) and self._wait_for(item.index, kind):
                 shard.unwritten.append(item)
+            elif isinstance(item, PendingAlert):
+                self._letters.send(alerts.letter(item.full, item.index, kind, reason))
             else:
                 identity = f"{item.id}-{shard.record.commit}"
                 self._letters.send(rollup_letter(identity, item.index, item.delta, kind, reason))
                 self._forget_base(shard, item.id)
+
+    def _tell_alerts(self) -> None:
+        """Bring the alerts of commits to their topic; returns when they are acknowledged."""
+        shards = [shard for shard in self.shards.values() if shard.untold]
+        for shard in shards:
+            for document in shard.untold:
+                self._alert_topic.send(alerts.message(document))
+        self._alert_topic.flush(self._keep_alive)
+        for shard in shards:
+            shard.untold = []
+
+    def _pending_of(self, record: commits.CommitRecord) -> list[Pending]:
+        """What is written after this commit."""
+        pending: list[Pending] = list(record.rollups)
+        for document in record.alerts:
+            index = self._names.alerts_index(document["@timestamp"])
+            pending.append(PendingAlert(alerts.identity(document), index, document))
+        return pending
 
     def _forget_base(self, shard: Shard, identity: str) -> None:
         for key in [key for key in shard.base if rollups.document_id(key, *shard.place) == identity]:
@@ -531,6 +588,8 @@ class Engine:
         for rollup in rollups.ROLLUPS:
             if index.startswith(f"{names.prefix}-rollup-{rollup}-2"):
                 return names.rollup_index(rollup, today)
+        if index.startswith(f"{names.prefix}-alerts-"):
+            return names.alerts_index(today)
         return names.logs_index(today) if index.startswith(f"{names.prefix}-logs-") else names.metrics_index(today)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from ezadmin_pipeline.deadletters import MAX_REQUEST, DeadLetters, line_letter
+from ezadmin_pipeline.deadletters import DeadLetters, line_letter
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable, action
@@ -24,11 +24,12 @@ from ezadmin_pipeline.indexer import Chunk, Indexer
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.settings import Settings
 from ezadmin_pipeline.worker import TopicIds
+from ezadmin_pipeline.writer import MAX_REQUEST
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 
-KINDS = ("message", "line", "rollup")
+KINDS = ("message", "line", "rollup", "alert")
 """What a dead letter can hold; see :mod:`ezadmin_pipeline.deadletters`."""
 
 
@@ -182,7 +183,7 @@ class Box:
         self._settled.add(place for letter in letters for place in letter.places)
 
     def replay(self, letters: list[Letter]) -> dict[str, int]:
-        """Bring letters in again, each once: messages through their topic, lines and counts into Elasticsearch.
+        """Bring letters in again, each once: messages through their topic, lines, counts and alerts into Elasticsearch.
 
         Returns how many were ``sent`` (to their topic), ``stored``, ``ignored`` (by the rules of today) or ``dead`` again (as
         new letters). Raises LookupError, before anything is done, for a letter of a kind that this version does not know.
@@ -205,12 +206,12 @@ class Box:
         figures["dead"] = writer.finish()
         figures["ignored"] = writer.ignored
         figures["stored"] = len(by_kind["line"]) - figures["dead"] - figures["ignored"]
-        for letter in by_kind["rollup"]:
+        for letter in by_kind["rollup"] + by_kind["alert"]:
             head = action("index", letter.text("index"), letter.id, version=1, version_type="external_gte")
             status, answer = self._elastic.request("POST", "/_bulk", body=head + letter.value + b"\n")
             result = next(iter(answer["items"][0].values())) if status == 200 else answer
             if status != 200 or result["status"] not in (200, 201, 409):
-                raise Unavailable(f"counts of {letter.id}: {result}")
+                raise Unavailable(f"{letter.text('kind')} {letter.id}: {result}")
             figures["stored"] += 1
         self.drop(letters)
         return figures

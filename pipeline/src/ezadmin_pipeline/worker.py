@@ -20,6 +20,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import CorruptRecordError, FencedInstanceIdError, KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
+from ezadmin_pipeline.alerts import AlertTopic
 from ezadmin_pipeline.deadletters import DeadLetters
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
@@ -111,6 +112,7 @@ class Worker:
         self._ids = TopicIds(settings.kafka)
         self._elastic = ElasticClient(settings.elasticsearch)
         self._letters = DeadLetters(settings.kafka, settings.names.dlq)
+        self._alerts = AlertTopic(settings.kafka, settings.names.alerts)
         self._directory = TopicDirectory(
             settings.kafka, settings.names.config, settings.verify_keys(), self._keep_alive
         )
@@ -119,6 +121,7 @@ class Worker:
             self._elastic,
             self._letters,
             self._directory,
+            alert_topic=self._alerts,
             keep_alive=self._keep_alive,
             clock=time.monotonic,
         )
@@ -148,6 +151,7 @@ class Worker:
             self._engine.close()
             self._directory.close()
             self._letters.close()
+            self._alerts.close()
             self._ids.close()
             self._elastic.close()
         _log.info("stopped", extra={"fields": self.figures()})
@@ -172,6 +176,7 @@ class Worker:
             "resent": engine.resent,
             "conflicts": engine.conflicts,
             "dead_letters": self._letters.written,
+            "alerts": self._alerts.written,
         }
 
     def _stop(self, number: int, frame: object) -> None:
