@@ -11,6 +11,8 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from ezadmin_wire.kafka import KafkaConnection
+
 _log = logging.getLogger(__name__)
 MAX_REQUEST = 5 << 20
 
@@ -25,13 +27,13 @@ class Outgoing:
 
 
 class SafeWriter:
-    """Writes messages to ``topic`` and knows which are acknowledged; ``bootstrap`` is Kafka's address."""
+    """Writes messages to ``topic`` and knows which are acknowledged; ``kafka``: how to reach it."""
 
     what = "messages"
     """What they are, for the log."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaConnection, topic: str) -> None:
+        self._kafka = kafka
         self._topic = topic
         self._producer: Any = None
         self._unsent: list[Outgoing] = []
@@ -82,7 +84,7 @@ class SafeWriter:
 
     def _connect(self) -> Any:
         return KafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            **self._kafka.options(),
             acks="all",
             compression_type="gzip",
             max_request_size=MAX_REQUEST,
