@@ -24,13 +24,15 @@ BEHIND = 7 * 86400.0
 """Seconds that ``@timestamp`` may be behind ``event.created``."""
 ORIGINAL_TIMESTAMP = "event.original_timestamp"
 """Where a replaced ``@timestamp`` is kept; documents that have it came with an impossible time."""
+EDITED = ("event.edited_by", "event.edited_at", "event.edited_letter")
+"""Who edited a dead letter before it became this document, when, and which: :mod:`ezadmin_pipeline.edits`."""
 
 # Elasticsearch merges {"host":{"id":…}} into host.id, so an object under these names could speak for another host
 _OWNED_ROOTS = frozenset({"host", "agent", "labels", "event"})
 _OWNED_PREFIXES = ("host.", "agent.", "labels.")
 # _doc_count makes Elasticsearch count one document as many
 _OWNED_NAMES = frozenset(
-    {"host.id", "host.name", "event.ingested", "event.sample_rate", ORIGINAL_TIMESTAMP, "_doc_count"}
+    {"host.id", "host.name", "event.ingested", "event.sample_rate", ORIGINAL_TIMESTAMP, "_doc_count", *EDITED}
 )
 # a name under an owned prefix, plain or written with escapes; the others are refused by the guarded peek at no cost
 _SUSPECTS = (b'"host.', b'"agent.', b'"labels.', b"\\u")
