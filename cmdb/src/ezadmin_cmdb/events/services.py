@@ -48,6 +48,21 @@ def recent(elastic: Elastic, names: Names, host_id: str, limit: int) -> list[Eve
     return [_event(hit) for hit in answer["hits"]["hits"]]
 
 
+def arrived(elastic: Elastic, names: Names, host_id: str, event_id: str) -> datetime | None:
+    """When the pipeline indexed the event of a host with this id; None if it has not. Raises ElasticUnavailable."""
+    answer = elastic.search(
+        f"{names.prefix}-logs-*",
+        {
+            "size": 1,
+            "track_total_hits": False,
+            "query": {"bool": {"filter": [{"ids": {"values": [event_id]}}, {"term": {"host.id": host_id}}]}},
+            "_source": ["event.ingested"],
+        },
+    )
+    hits = answer["hits"]["hits"]
+    return parse_time(hits[0]["_source"]["event.ingested"]) if hits else None
+
+
 def _event(hit: dict[str, Any]) -> Event:
     source = hit["_source"]
     return Event(

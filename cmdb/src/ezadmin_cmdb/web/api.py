@@ -20,7 +20,8 @@ from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.metrics import services as metrics
 from ezadmin_cmdb.status.services import Status
 from ezadmin_cmdb.status.views import look
-from ezadmin_cmdb.web.signin import current_actor
+from ezadmin_cmdb.web.signedhosts import requesting_host
+from ezadmin_cmdb.web.signin import current_actor, public
 from ezadmin_wire.names import Names
 
 
@@ -77,6 +78,13 @@ class StatusSchema(Schema):
     newest = fields.Dict(keys=fields.String(), values=fields.AwareDateTime(format="iso", allow_none=True))
 
 
+class ArrivalSchema(Schema):
+    """Whether an event is in Elasticsearch, and since when."""
+
+    arrived = fields.Boolean()
+    ingested = fields.AwareDateTime(format="iso", allow_none=True)
+
+
 bp = Blueprint("api", __name__, url_prefix="/api/v1", description="Hosts, their figures and events")
 
 
@@ -128,6 +136,20 @@ def event_list(query: dict[str, Any], host_id: object) -> list[events.Event]:
     """The newest events of a host, the newest first."""
     found = host_services.find(current_actor(), str(host_id))
     return events.recent(elastic(), _names(), found.id, query["limit"])
+
+
+@bp.route("/hosts/<uuid:host_id>/arrivals/<event_id>")
+@bp.response(200, ArrivalSchema)
+@bp.alt_response(401, schema=ErrorSchema)
+@bp.alt_response(403, schema=ErrorSchema)
+@bp.alt_response(404, schema=ErrorSchema)
+@bp.alt_response(503, schema=ErrorSchema)
+@public
+def arrival(host_id: object, event_id: str) -> dict[str, Any]:
+    """Whether an event has arrived in Elasticsearch; for the host itself, which signs the request with its key."""
+    found = requesting_host(str(host_id))
+    ingested = events.arrived(elastic(), _names(), found.id, event_id)
+    return {"arrived": ingested is not None, "ingested": ingested}
 
 
 def init_app(app: Flask) -> None:

@@ -1,0 +1,53 @@
+"""Requests of hosts: signed with the host's own key, as :mod:`ezadmin_wire.requests` says. No person is asked to sign in.
+
+What is refused names its reason, so that ``ezadmin-agent check`` can tell what to do: 401 for no or a stale signature, 404
+for a host that is not known here, 403 for a key that is not (or no longer) its own.
+"""
+
+from __future__ import annotations
+
+from flask import request
+from flask_babel import gettext as _
+
+from ezadmin_cmdb.database import db
+from ezadmin_cmdb.errors import DomainError, NotFound
+from ezadmin_cmdb.hosts.models import Host
+from ezadmin_wire import WireError
+from ezadmin_wire.requests import WINDOW_SECONDS, parse
+from ezadmin_wire.signing import VerifyKey
+from ezadmin_wire.times import now
+
+
+class NotSigned(DomainError):
+    """The request carries no signature of a host, or an old one."""
+
+    status = 401
+
+
+class WrongKey(DomainError):
+    """The request is not signed by a key of the host that it is made for."""
+
+    status = 403
+
+
+def requesting_host(host_id: str) -> Host:
+    """The host ``host_id``, which has signed the request under way. Raises NotSigned, NotFound, WrongKey."""
+    try:
+        claim = parse(request.headers.get("Authorization", ""))
+    except WireError as error:
+        raise NotSigned(_("This request is for hosts alone, which sign it with their key.")) from error
+    moment = now()
+    if abs(claim.age(moment)) > WINDOW_SECONDS:
+        raise NotSigned(_("The request was signed at %(time)s, but here it is %(now)s.", time=claim.time, now=moment))
+    host = db.session.get(Host, host_id) if claim.host == host_id else None
+    if host is None:
+        raise NotFound(_("No host %(host)s is known here.", host=host_id))
+    key = next((key for key in host.keys if key.kid == claim.kid), None)
+    if key is None:
+        raise WrongKey(_("Key %(kid)s is not one of host %(host)s.", kid=claim.kid, host=host.name))
+    if key.revoked:
+        raise WrongKey(_("Key %(kid)s of host %(host)s was revoked.", kid=claim.kid, host=host.name))
+    target = request.full_path if request.query_string else request.path
+    if not claim.signed_by(VerifyKey.from_hex(key.public), request.method, target, request.get_data(cache=True)):
+        raise WrongKey(_("The signature is not that of key %(kid)s.", kid=claim.kid))
+    return host
