@@ -63,7 +63,8 @@ class Chunk:
     the document, its number in the message, and its ``tags`` (minute, level, the line as it came).
 
     ``context`` is what the owner needs to know of the message. ``fresh`` says that no other worker can have read the
-    message before, so that a 409 is a conflict. ``ignored`` holds the tags of the lines that rules leave out.
+    message before, so that a 409 is a conflict. ``ignored`` holds the tags of the lines that rules leave out, ``sampled`` of
+    those that are withheld in a surge.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class Chunk:
         "offset",
         "owner",
         "parked",
+        "sampled",
         "tags",
     )
 
@@ -93,6 +95,7 @@ class Chunk:
         self.numbers: list[int] = []
         self.tags: list[tuple[str, str, bytes]] = []
         self.ignored: list[tuple[str, str, bytes]] = []
+        self.sampled: list[tuple[str, str, bytes]] = []
         self.attempt = 0
         self.moved = 0
         self.parked = False
