@@ -19,6 +19,7 @@ from ezadmin_pipeline.lines import (
     BEHIND,
     ORIGINAL_TIMESTAMP,
     BadLine,
+    Bounds,
     Line,
     LineReader,
     host_prefix,
@@ -404,6 +405,158 @@ def test_random_bytes(raw: bytes) -> None:
 @given(crafted_lines())
 def test_crafted_lines(raw: bytes) -> None:
     judge(raw)
+
+
+# ------------------------------------------------------------------ all lines of a batch at once
+
+TAKEN = int(datetime(2026, 11, 24, 8, 16, tzinfo=UTC).timestamp() * 1000)
+BOUNDS = Bounds.around(TAKEN)
+
+
+def read_all(value: bytes, bounds: Bounds | None = BOUNDS, dataset: str = "app") -> list[Line] | None:
+    """The batch's way, which must be the lines' way wherever it is taken."""
+    lines = value[:-1].split(b"\n")
+    columns = READER.read_all(value, lines, dataset, PREFIX, suspicious(value), bounds)
+    if columns is None:
+        return None
+    found = [Line(*parts) for parts in zip(*columns, strict=True)]
+    assert found == [READER.read(raw, dataset, PREFIX, suspicious(raw), bounds) for raw in lines]
+    return found
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [line()],
+        [line(message="한글"), line(**{"log.level": "error"}), line(**{"log.level": "WARN"})],
+        [line(message='"host.id": \\u0068ost. "}{"'), line(message="\x1b[31m}"), line(fields={"host": {"id": "x"}})],
+        [line(timestamp="2026-11-24T08:10:00.000Z"), line(timestamp="2026-11-24T08:19:59.999Z")],
+        [line(), line(timestamp="2026-11-24T07:59:30.000Z", created="2026-11-24T07:59:31.000Z")],
+        [b'{"x":[{}],' + line()[1:], line()[:-1] + b',"x":{}}'],
+    ],
+)
+def test_what_hosts_send_goes_the_fast_way(lines: list[bytes]) -> None:
+    assert read_all(b"\n".join(lines) + b"\n") is not None
+
+
+INNER = line()[1:-1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        # as many values as lines, but not one on each: documents would get each other's names and numbers
+        line() + line() + b"\n" + line()[:-1] + b',"x":[{}\n]}\n',
+        line() + line() + b"\n{" + INNER + b',"x":[{"y":{}\n},{"host":{"id":"x"}}]}\n',
+        line() + line() + b"\n" + b"{\n" + INNER + b"}\n",
+        b"{" + INNER + b',"x":[{}\n,{"host":{}}]}\n' + line() + line() + b"\n",
+        # the neighbour's array hides a name from the guard
+        b"{" + INNER + b',"x":[{}\n{"host":{"id":"x"}}\n]}\n' + line() * 2 + b"\n",
+        b"{" + INNER + b',"x":[1,\n{"host.id":"x"}\n,2]}\n' + line() * 2 + b"\n",
+        b"{" + INNER + b',"x":"\n{"\n}"}\n',
+        line() + b"\n\n" + line() + line() + b"\n",
+        line() + line() + b"\n \n",
+        line() + b"1\n" + line() + b"\n",
+        b" " + line() + b"\n",
+        line() + b"\r\n",
+    ],
+)
+def test_a_batch_cannot_shift_its_lines(value: bytes) -> None:
+    assert read_all(value) is None
+
+
+_breaks = st.sampled_from([b"\n"] * 6 + [b",\n", b"[\n", b"\n]", b"}\n{", b"\n\n", b"\r\n", b"", b",", b" \n", b'"\n"'])
+
+
+@st.composite
+def crafted_values(draw: st.DrawFn) -> bytes:
+    """Values of batches whose lines try to lean on each other."""
+    parts = []
+    for raw in draw(st.lists(st.one_of(st.just(line()), st.just(line()), crafted_lines()), min_size=1, max_size=5)):
+        cut = draw(st.one_of(st.just(0), st.integers(0, len(raw))))
+        broken = raw[:cut] + draw(_breaks) + raw[cut:] if cut else raw
+        parts += [broken, draw(_breaks)]
+    return b"".join(parts) + b"\n"
+
+
+@given(crafted_values(), st.sampled_from([None, BOUNDS]), st.sampled_from(["app", "*"]))
+@example(line() + b"\n" + line() + b"\n", BOUNDS, "app")
+def test_the_batchs_way_is_the_lines_way(value: bytes, bounds: Bounds | None, dataset: str) -> None:
+    read_all(value, bounds, dataset)
+
+
+@given(st.lists(st.sampled_from([b"{", b"}", b"[", b"]", b",", b"\n", b'"a":', b'"', b"1", INNER]), max_size=30))
+def test_any_shape_of_batch(parts: list[bytes]) -> None:
+    read_all(b"".join(parts) + b"\n")
+
+
+# ------------------------------------------------------------------ clocks that are wrong
+
+
+def bounded(created: str, timestamp: str | None = None) -> Line:
+    raw = line(timestamp=timestamp or created, created=created, message="한글")
+    found = READER.read(raw, "app", PREFIX, suspicious(raw), BOUNDS)
+    all_at_once = read_all(raw + b"\n")
+    assert all_at_once in (None, [found])
+    check_document(found.document)
+    return found
+
+
+@pytest.mark.parametrize(
+    "created",
+    [
+        "2026-11-24T08:15:30.123Z",
+        "2026-11-24T09:15:59.999Z",  # an hour ahead
+        "2026-11-23T08:15:30.123Z",  # yesterday
+        "2026-11-18T08:15:30.123Z",  # six days ago
+        "2026-10-25T08:15:30.123Z",  # thirty days ago: a spool that was away for long
+    ],
+)
+def test_late_events_land_in_their_own_minute(created: str) -> None:
+    before = READER.retimed
+    found = bounded(created)
+    assert found.minute == created[:16]
+    assert ORIGINAL_TIMESTAMP.encode() not in found.document
+    assert READER.retimed == before
+
+
+@pytest.mark.parametrize(
+    "created",
+    [
+        "2026-11-25T08:15:30.123Z",  # a day ahead
+        "2026-11-24T09:30:00.000Z",
+        "2026-10-24T08:15:30.123Z",
+        "1970-01-01T00:00:00.000Z",
+        "2106-02-07T06:28:15.000Z",
+        "9999-12-31T23:59:59.999Z",
+        "0001-01-01T00:00:00.000Z",
+        "2027-01-01T00:00:00+09:00",
+    ],
+)
+def test_a_clock_far_off_makes_no_index_of_its_own(created: str) -> None:
+    before = READER.retimed
+    found = bounded(created)
+    members = json.loads(found.document)
+    assert found.minute == "2026-11-24T08:16", "the time at which Kafka took it"
+    assert members["@timestamp"] == "2026-11-24T08:16:00.000Z"
+    assert (members[ORIGINAL_TIMESTAMP], members["event.created"]) == (created, created)
+    assert READER.retimed > before
+
+
+@given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)), st.integers(0, 4_000_000_000_000))  # noqa: DTZ001
+def test_the_days_a_message_can_reach_are_few(created: datetime, taken_ms: int) -> None:
+    bounds = Bounds.around(taken_ms)
+    assert bounds is not None
+    text = format_time(created.replace(tzinfo=UTC))
+    found = READER.read(line(timestamp=text, created=text), "app", PREFIX, False, bounds)
+    taken = datetime.fromtimestamp(taken_ms / 1000, UTC)
+    off = datetime.fromisoformat(found.minute + ":00+00:00") - taken
+    assert timedelta(days=-30, minutes=-11) <= off <= timedelta(hours=1, minutes=10)
+
+
+def test_kafka_may_not_say_when() -> None:
+    assert Bounds.around(-1) is None
+    assert Bounds.around(0) == ("1970-01-01T00:0", "1970-01-01T01:0", "1970-01-01T00:00:00.000Z")
 
 
 NAMES = Names("t")

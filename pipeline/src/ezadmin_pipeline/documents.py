@@ -5,12 +5,13 @@ as the rules want them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import repeat
 
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.indexer import Chunk
-from ezadmin_pipeline.lines import BadLine, LineReader, suspicious
+from ezadmin_pipeline.lines import BadLine, Bounds, LineReader, suspicious
 from ezadmin_pipeline.rules import Plan, RuleSet
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.ids import event_id_prefix
@@ -45,39 +46,66 @@ class DocumentMaker:
         """The revision that the last batch was made by."""
         return self._rules.revision
 
-    def make(self, chunk: Chunk, batch: Batch, wanted: Sequence[tuple[int, int]]) -> list[tuple[int, bytes, BadLine]]:
+    @property
+    def retimed(self) -> int:
+        """Lines whose ``@timestamp`` was replaced."""
+        return self._reader.retimed
+
+    def make(
+        self, chunk: Chunk, batch: Batch, wanted: Sequence[tuple[int, int]], bounds: Bounds | None = None
+    ) -> list[tuple[int, bytes, BadLine]]:
         """Put the lines of ``batch`` whose ``seq`` lies in ``wanted`` (half-open ranges) into ``chunk``.
 
         Those that the rules leave out go to ``chunk.ignored``. Returns those that cannot become documents: seq, line, why.
+        Raises WireError (``wrong_levels``).
         """
         host = self._directory.host(batch.host)
         prefix = host.prefix + format_time(self._today()).encode() + b'",'
         events = batch.topic == self._names.logs
         suspect = suspicious(batch.value)
-        id_prefix = self._id_prefix(batch)
-        lines, start, dataset, read = batch.lines(), batch.seq, batch.dataset, self._reader.read
-        targets: dict[str, tuple[str, bytes]] = {}
-        bad = []
-        for first, last in wanted:
-            for seq in range(first, last):
-                raw = lines[seq - start]
-                try:
-                    minute, level, document = read(raw, dataset, prefix, suspect)
-                except BadLine as error:
-                    bad.append((seq, raw, error))
-                    continue
-                target = targets.get(minute[:10])
-                if target is None:
-                    target = targets[minute[:10]] = self._target(events, minute, id_prefix)
-                chunk.indices.append(target[0])
-                chunk.actions.append(target[1] + b'%x"}}\n' % seq if events else target[1])
-                chunk.documents.append(document)
-                chunk.numbers.append(seq - start)
-                chunk.tags.append((minute, level, raw))
+        lines = batch.lines()
+        columns = self._reader.read_all(batch.value, lines, batch.dataset, prefix, suspect, bounds)
+        if columns is None or Counter(columns.levels) != batch.levels:
+            batch.check_levels()
+        bad: list[tuple[int, bytes, BadLine]] = []
+        if columns is not None and wanted == [(batch.seq, batch.seq + batch.n)]:
+            chunk.numbers = list(range(batch.n))
+            chunk.documents = columns.documents
+            chunk.tags = list(zip(columns.minutes, columns.levels, lines, strict=True))
+        else:
+            for first, last in wanted:
+                for number in range(first - batch.seq, last - batch.seq):
+                    raw = lines[number]
+                    try:
+                        found = self._reader.read(raw, batch.dataset, prefix, suspect and suspicious(raw), bounds)
+                    except BadLine as error:
+                        bad.append((batch.seq + number, raw, error))
+                        continue
+                    chunk.numbers.append(number)
+                    chunk.documents.append(found.document)
+                    chunk.tags.append((found.minute, found.level, raw))
+        self._place(chunk, batch, events)
         plan = self.rules.plan(batch, host, suspect) if events else None
         if plan is not None:
-            self._apply(plan, chunk, start, bad)
+            self._apply(plan, chunk, batch.seq, bad)
         return bad
+
+    def _place(self, chunk: Chunk, batch: Batch, events: bool) -> None:
+        """Give every line its index and action: a document stands in the index of its own day, under its number."""
+        id_prefix = self._id_prefix(batch)
+        days = [minute[:10] for minute, _, _ in chunk.tags]
+        targets = {day: self._target(events, day, id_prefix) for day in set(days)}
+        if len(targets) == 1:
+            index, head = targets[days[0]]
+            chunk.indices = [index] * len(days)
+            heads: Iterable[bytes] = repeat(head)
+        else:
+            chunk.indices = [targets[day][0] for day in days]
+            heads = [targets[day][1] for day in days]
+        if events:
+            chunk.actions = [head % (batch.seq + number) for head, number in zip(heads, chunk.numbers, strict=False)]
+        else:
+            chunk.actions = [head for head, _ in zip(heads, days, strict=False)]
 
     def _apply(self, plan: Plan, chunk: Chunk, start: int, bad: list[tuple[int, bytes, BadLine]]) -> None:
         kept = []
@@ -102,10 +130,10 @@ class DocumentMaker:
             chunk.keep(kept)
 
     def _target(self, events: bool, day: str, id_prefix: str) -> tuple[str, bytes]:
-        # events: the action line up to the number of the line; metrics: whole, Elasticsearch makes the id
+        # the action line of events has a place for their number; for metrics Elasticsearch makes the id
         if events:
             index = self._names.logs_index(day)
-            return index, f'{{"create":{{"_index":"{index}","_id":"{id_prefix}'.encode()
+            return index, f'{{"create":{{"_index":"{index}","_id":"{id_prefix}%x"}}}}\n'.encode()
         index = self._names.metrics_index(day)
         return index, f'{{"create":{{"_index":"{index}"}}}}\n'.encode()
 

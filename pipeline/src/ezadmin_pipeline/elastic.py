@@ -5,7 +5,6 @@ Only what a 8.19 or 9.x cluster and the small local distribution both have is us
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, NdjsonSerializer, TlsError, TransportError
 from elasticsearch import Elasticsearch
 from elasticsearch.serializer import OrjsonSerializer
+from isal import isal_zlib
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from ezadmin_wire import WireError
@@ -75,7 +75,7 @@ class ElasticClient:
         if path.endswith("_bulk"):
             headers = dict(_NDJSON)
             if body is not None and len(body) >= _COMPRESS_FROM:
-                body = gzip1(body)
+                body = gzip(body)
             else:
                 del headers["content-encoding"]
         target = path + ("?" + "&".join(f"{name}={value}" for name, value in params.items()) if params else "")
@@ -130,10 +130,9 @@ def reason(answer: Any) -> str:
     return str(error if error is not None else answer)
 
 
-def gzip1(body: bytes) -> bytes:
-    """gzip at level 1: five times less work than the client's own level 9, for a fifth more bytes."""
-    compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return compressor.compress(body) + compressor.flush()
+def gzip(body: bytes) -> bytes:
+    """``body`` in gzip's format, by Intel's library: smaller than zlib's level 1, for a fifth to an eighth of its work."""
+    return isal_zlib.compress(body, 1, wbits=31)
 
 
 def action(verb: str, index: str, identifier: str | None = None, **members: Any) -> bytes:

@@ -26,7 +26,7 @@ A line is known by (host, stream, epoch, seq). What was seen is a re-send: not c
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,12 +35,13 @@ from typing import Any, Protocol
 import orjson
 
 from ezadmin_pipeline import alerts, commits, rollups
+from ezadmin_pipeline.clocks import Clocks
 from ezadmin_pipeline.deadletters import line_letter, message_letter, rollup_letter
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable, action
 from ezadmin_pipeline.indexer import Chunk, Indexer, refuses
-from ezadmin_pipeline.lines import BadLine
+from ezadmin_pipeline.lines import BadLine, Bounds
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.rollups import Counts, Key
 from ezadmin_pipeline.settings import Settings
@@ -66,7 +67,8 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class Message:
-    """A Kafka message; ``fetched`` is monotonic seconds of the clock when it was received."""
+    """A Kafka message; ``fetched`` is monotonic seconds of the clock when it was received, ``taken_ms`` when Kafka took it,
+    in milliseconds since 1970 (-1: not known)."""
 
     topic: str
     partition: int
@@ -75,6 +77,7 @@ class Message:
     headers: list[tuple[str, bytes]]
     value: bytes | None
     fetched: float = 0.0
+    taken_ms: int = -1
 
 
 @dataclass(frozen=True)
@@ -205,11 +208,17 @@ class Engine:
         self.lines = 0
         self.ignored = 0
         self.unverified = 0
+        self.clocks = Clocks()
 
     @property
     def rule_hits(self) -> Mapping[str, int]:
         """Events per rule that it left out, changed or exempted, since the start of this worker, attempts included."""
         return self._documents.hits
+
+    @property
+    def retimed(self) -> int:
+        """Lines whose ``@timestamp`` was replaced, since the start of this worker, attempts included."""
+        return self._documents.retimed
 
     # partitions come and go
 
@@ -259,7 +268,7 @@ class Engine:
             return
         shard.next = message.offset + 1
         try:
-            batch = self._decode(message)
+            self._take(shard, message, self._decode(message))
         except WireError as error:
             _log.warning(
                 "dead letter: %s/%d/%d: %s",
@@ -278,14 +287,12 @@ class Engine:
                     str(error),
                 )
             )
-            return
-        self._take(shard, message, batch)
 
     def _decode(self, message: Message) -> wire.Batch:
         mode = self._settings.signatures
         find_key = None if mode == "off" else self._directory.find_key
         try:
-            return wire.decode(message.topic, message.key, message.headers, message.value, find_key)
+            return wire.decode(message.topic, message.key, message.headers, message.value, find_key, levels=False)
         except WireError as error:
             if error.reason == "unknown_key" and self._caught_up < message.fetched:
                 # the record may have been written just before the batch: read config to its end before judging
@@ -295,7 +302,7 @@ class Engine:
             if mode == "warn" and error.reason in ("unknown_key", "bad_signature", "host_not_active"):
                 self.unverified += 1
                 _log.warning("accepted without a valid signature: %s", error)
-                return wire.decode(message.topic, message.key, message.headers, message.value, None)
+                return wire.decode(message.topic, message.key, message.headers, message.value, None, levels=False)
             raise
 
     def _take(self, shard: Shard, message: Message, batch: wire.Batch) -> None:
@@ -307,14 +314,16 @@ class Engine:
         self.resent += batch.n - sum(b - a for a, b in new)
         if not new:
             return
-        seen.add(batch.seq, batch.seq + batch.n)
         counted = batch.topic == self._names.logs
         chunk = Chunk(shard, message.offset, fresh=message.offset >= shard.end and not counted, context=batch)
-        bad = self._documents.make(chunk, batch, new)
+        bounds = Bounds.around(message.taken_ms)
+        bad = self._documents.make(chunk, batch, new, bounds)
+        seen.add(batch.seq, batch.seq + batch.n)
+        self.clocks.check(batch.host, batch.sent, message.taken_ms)
         if counted:
             self._count(shard, batch, chunk)
         for seq, raw, error in bad:
-            self._bury_unread(shard, message, batch, seq, raw, counted, error)
+            self._bury_unread(shard, message, batch, seq, raw, counted, error, bounds)
         if chunk.documents:
             self.lines += len(chunk.documents)
             shard.outstanding += len(chunk.documents)
@@ -327,15 +336,12 @@ class Engine:
             self.ignored += len(chunk.ignored)
 
     def _tally(self, shard: Shard, batch: wire.Batch, tags: list[tuple[str, str, bytes]], ignored: bool) -> None:
-        tally: dict[tuple[str, str], list[int]] = {}
-        for minute, level, raw in tags:
-            cell = tally.get((minute, level))
-            if cell is None:
-                tally[minute, level] = [1, len(raw)]
-            else:
-                cell[0] += 1
-                cell[1] += len(raw)
-        for (minute, level), (count, size) in tally.items():
+        cells = [(minute, level) for minute, level, _ in tags]
+        sizes: dict[tuple[str, str], int] = dict.fromkeys(cells, 0)
+        for cell, (_, _, raw) in zip(cells, tags, strict=True):
+            sizes[cell] += len(raw)
+        for (minute, level), count in Counter(cells).items():
+            size = sizes[minute, level]
             for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
                 counts = shard.count(key)
                 counts.seen += count
@@ -346,10 +352,20 @@ class Engine:
     # dead letters
 
     def _bury_unread(
-        self, shard: Shard, message: Message, batch: wire.Batch, seq: int, raw: bytes, counted: bool, error: BadLine
+        self,
+        shard: Shard,
+        message: Message,
+        batch: wire.Batch,
+        seq: int,
+        raw: bytes,
+        counted: bool,
+        error: BadLine,
+        bounds: Bounds | None,
     ) -> None:
-        # a line whose time cannot be read counts in the minute in which its batch began
-        minute = error.minute or format_time(parse_time(batch.tmin))[:16]
+        minute = error.minute
+        if minute is None:  # a line whose time cannot be read counts in the minute in which its batch began
+            begin = format_time(parse_time(batch.tmin))
+            minute = (begin if bounds is None or bounds.hold(begin) else bounds.taken)[:16]
         if counted:
             for key in rollups.keys_of(minute, batch.host, batch.dataset, error.level):
                 counts = shard.count(key)

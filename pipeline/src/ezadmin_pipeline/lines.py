@@ -1,13 +1,17 @@
-"""One line of a batch: what is read of it, and the document it becomes.
+"""The lines of a batch: what is read of them, and the documents they become.
 
 Bytes stay bytes: a line is peeked (four fields), and the document is the line with a prefix spliced in after ``{``.
 Only a line that has to be changed, or that looks as if it held a name that only the pipeline may write, is decoded.
+
+:meth:`LineReader.read` says what becomes of a line. :meth:`LineReader.read_all` says the same of all lines of a batch at
+once, five times faster, if it can prove that nothing in it needs a closer look; else each line is read by itself.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
@@ -15,13 +19,17 @@ import orjson
 
 from ezadmin_wire import WireError
 from ezadmin_wire.batch import ANY_DATASET, MAX_LINE
-from ezadmin_wire.levels import UNKNOWN, known_level
-from ezadmin_wire.times import format_time, parse_time
+from ezadmin_wire.levels import LEVELS, UNKNOWN, known_level
+from ezadmin_wire.times import format_epoch_ms, format_time, parse_time
 
 AHEAD = 600.0
 """Seconds that ``@timestamp`` may be ahead of ``event.created``."""
 BEHIND = 7 * 86400.0
 """Seconds that ``@timestamp`` may be behind ``event.created``."""
+CREATED_AHEAD_MS = 3_600_000
+"""Milliseconds that ``event.created`` may be ahead of the time at which Kafka took the message."""
+CREATED_BEHIND_MS = 30 * 86_400_000
+"""Milliseconds that ``event.created`` may be behind it: spools and dead letters may come late."""
 ORIGINAL_TIMESTAMP = "event.original_timestamp"
 """Where a replaced ``@timestamp`` is kept; documents that have it came with an impossible time."""
 EDITED = ("event.edited_by", "event.edited_at", "event.edited_letter")
@@ -53,7 +61,7 @@ class BadLine(Exception):
         self.level = level
 
 
-class _Peek(msgspec.Struct):
+class _Peek(msgspec.Struct, gc=False):
     timestamp: str = msgspec.field(name="@timestamp")
     created: str = msgspec.field(name="event.created")
     dataset: str = msgspec.field(name="event.dataset")
@@ -69,10 +77,13 @@ _Guarded = msgspec.defstruct(
         for i, name in enumerate(sorted(_OWNED_ROOTS | _OWNED_NAMES))
     ],
     bases=(_Peek,),
+    gc=False,
 )
 
 _peek = msgspec.json.Decoder(_Peek).decode
 _guarded_peek = cast(Callable[[bytes], _Peek], msgspec.json.Decoder(_Guarded).decode)
+_guarded_peeks = cast(Callable[[bytes], list[_Peek]], msgspec.json.Decoder(_Guarded).decode_lines)
+_LEVELS = frozenset(LEVELS)
 
 
 class Line(NamedTuple):
@@ -83,14 +94,54 @@ class Line(NamedTuple):
     document: bytes
 
 
+class Columns(NamedTuple):
+    """What the lines of a batch say of themselves, in columns: see :class:`Line`."""
+
+    minutes: list[str]
+    levels: list[str]
+    documents: list[bytes]
+
+
+class Bounds(NamedTuple):
+    """Between which ten minutes (``YYYY-MM-DDTHH:M``) ``event.created`` must lie, and the time for a line beyond.
+
+    They come from the time at which Kafka took the message: so a host whose clock is wrong by years makes no indices of
+    those years, and the same message is always judged alike.
+    """
+
+    earliest: str
+    latest: str
+    taken: str
+
+    @classmethod
+    def around(cls, taken_ms: int) -> Bounds | None:
+        """The bounds of a message that Kafka took at ``taken_ms`` since 1970; None if it does not say (-1)."""
+        if taken_ms < 0:
+            return None
+        earliest, latest = _bounds(taken_ms // 600_000 * 600_000)
+        return cls(earliest, latest, format_epoch_ms(taken_ms))
+
+    def hold(self, time: str) -> bool:
+        """Whether ``time``, as the wire writes it, lies between them."""
+        return self.earliest <= time[:15] <= self.latest
+
+
+@lru_cache(maxsize=1024)
+def _bounds(ten_minutes: int) -> tuple[str, str]:
+    earliest = format_epoch_ms(max(0, ten_minutes - CREATED_BEHIND_MS))
+    return earliest[:15], format_epoch_ms(ten_minutes + CREATED_AHEAD_MS)[:15]
+
+
 def suspicious(value: bytes) -> bool:
-    """Whether a batch may hold a name under a prefix that only the pipeline writes; false for nearly all.
+    """Whether a line or a batch may hold a name under a prefix that only the pipeline writes; false for nearly all.
 
     Bytes that are no UTF-8 are suspect, too: Elasticsearch's parser takes overlong ones in names (``c1 a8`` for ``h``),
     so ``host`` could be written with them, and the peek does not look at what it passes over.
     """
-    if any(suspect in value for suspect in _SUSPECTS) or _ENDS_WITH_DOT.search(value):
+    if any(suspect in value for suspect in _SUSPECTS) or (b'."' in value and _ENDS_WITH_DOT.search(value)):
         return True
+    if value.isascii():
+        return False
     try:
         value.decode()
     except UnicodeDecodeError:
@@ -99,16 +150,67 @@ def suspicious(value: bytes) -> bool:
 
 
 class LineReader:
-    """Turns lines into documents. Holds only caches of texts, so one serves a whole worker."""
+    """Turns lines into documents. Holds only caches of texts and a count, so one serves a whole worker."""
 
     def __init__(self) -> None:
         self._minutes: set[str] = set()
+        self.retimed = 0
+        """Lines whose ``@timestamp`` was replaced."""
 
-    def read(self, line: bytes, dataset: str, prefix: bytes, suspect: bool) -> Line:
+    def read_all(
+        self, value: bytes, lines: Sequence[bytes], dataset: str, prefix: bytes, suspect: bool, bounds: Bounds | None
+    ) -> Columns | None:
+        """What :meth:`read` gives for each of the ``lines`` of ``value``, or None if that is not plain to see.
+
+        All are decoded in one go, and the decoder does not care for lines: a value may span several, a line may hold
+        several. It is proven that each line is one value: every line begins with ``{`` and ends with ``}``; in no JSON
+        value is ``}``, newline, ``{`` possible (a string holds no newline, and behind ``}`` comes a comma or an end), so
+        no value spans lines, each line holds at least one, and there are as many as lines.
+        """
+        count = len(lines)
+        if len(value) > MAX_LINE or not value.startswith(b"{") or not value.endswith(b"}\n"):
+            return None
+        if value.count(b"}\n{") != count - 1:
+            return None
+        try:
+            peeks = _guarded_peeks(value)
+            if suspect and any(suspicious(line) and _owned_name(line) is not None for line in lines):
+                return None
+        except (msgspec.DecodeError, UnicodeDecodeError, orjson.JSONDecodeError, RecursionError):
+            return None
+        if len(peeks) != count:
+            return None
+        if dataset != ANY_DATASET and {peek.dataset for peek in peeks} != {dataset}:
+            return None
+        minutes = self._plain_minutes([peek.timestamp for peek in peeks], [peek.created for peek in peeks], bounds)
+        if minutes is None:
+            return None
+        levels = [peek.level for peek in peeks]
+        if not _LEVELS.issuperset(levels):
+            levels = [known_level(level) for level in levels]
+        return Columns(minutes, levels, [prefix + line[1:] for line in lines])
+
+    def _plain_minutes(self, timestamps: list[str], created: list[str], bounds: Bounds | None) -> list[str] | None:
+        """The minutes of ``timestamps`` if all are of the usual form and in the same ten minutes as ``created``."""
+        if set(map(len, timestamps)) != {24} or "".join(timestamps)[23::24].strip("Z"):
+            return None
+        # what sorts between two texts begins as they do
+        first, last, first_created, last_created = min(timestamps), max(timestamps), min(created), max(created)
+        if bounds is not None and not (bounds.hold(first_created) and bounds.hold(last_created)):
+            return None
+        if first[:15] == last[:15] == first_created[:15] == last_created[:15]:
+            if first[:16] == last[:16]:
+                return [first[:16]] * len(timestamps) if self._known(first[:16]) else None
+        elif [time[:15] for time in timestamps] != [time[:15] for time in created]:
+            return None
+        minutes = [time[:16] for time in timestamps]
+        return minutes if all(map(self._known, set(minutes))) else None
+
+    def read(self, line: bytes, dataset: str, prefix: bytes, suspect: bool, bounds: Bounds | None = None) -> Line:
         """Check ``line`` of a batch with this ``dataset`` and put ``prefix`` (``{"host.id":…,``) before it.
 
-        ``suspect`` is the batch's :func:`suspicious`. The result depends on the line alone but for the prefix: never
-        on a clock, a rule or a label. Raises BadLine.
+        ``suspect`` is the line's :func:`suspicious`. The result depends on the line, the prefix and the ``bounds`` alone:
+        never on a clock, a rule or a label. Raises BadLine.
         """
         if len(line) > MAX_LINE:
             raise BadLine("too_large", f"{len(line)} bytes in one line; at most {MAX_LINE}")
@@ -123,7 +225,7 @@ class LineReader:
             except msgspec.ValidationError:
                 peek = _peek(line)
                 name = _owned_name(line)
-            found = self._place(line, peek, prefix)
+            found = self._place(line, peek, prefix, bounds)
         except (msgspec.DecodeError, UnicodeDecodeError, orjson.JSONDecodeError, RecursionError) as error:
             raise BadLine("bad_line", str(error)) from error
         if name is not None:
@@ -134,13 +236,19 @@ class LineReader:
             raise BadLine("wrong_dataset", text, found.minute, found.level)
         return found
 
-    def _place(self, line: bytes, peek: _Peek, prefix: bytes) -> Line:
+    def _place(self, line: bytes, peek: _Peek, prefix: bytes, bounds: Bounds | None) -> Line:
         timestamp, created = peek.timestamp, peek.created
         minute = timestamp[:16]
         # the same ten minutes and the usual form: nothing to compare
-        if timestamp[:15] == created[:15] and len(timestamp) == 24 and timestamp[23] == "Z" and self._known(minute):
+        if (
+            timestamp[:15] == created[:15]
+            and len(timestamp) == 24
+            and timestamp[23] == "Z"
+            and (bounds is None or bounds.hold(created))
+            and self._known(minute)
+        ):
             return Line(minute, known_level(peek.level), prefix + line[1:])
-        return self._judge_time(line, peek, prefix)
+        return self._judge_time(line, peek, prefix, bounds)
 
     def _known(self, minute: str) -> bool:
         if minute in self._minutes:
@@ -156,7 +264,7 @@ class LineReader:
         self._minutes.add(minute)
         return True
 
-    def _judge_time(self, line: bytes, peek: _Peek, prefix: bytes) -> Line:
+    def _judge_time(self, line: bytes, peek: _Peek, prefix: bytes, bounds: Bounds | None) -> Line:
         try:
             created = parse_time(peek.created)
         except WireError as error:
@@ -165,12 +273,16 @@ class LineReader:
             timestamp = parse_time(peek.timestamp)
         except WireError as error:
             raise BadLine("bad_time", f"@timestamp: {error}") from error
-        if -BEHIND <= (timestamp - created).total_seconds() <= AHEAD:
+        time = format_time(created)
+        if bounds is not None and not bounds.hold(time):
+            time = bounds.taken
+        elif -BEHIND <= (timestamp - created).total_seconds() <= AHEAD:
             return Line(format_time(timestamp)[:16], known_level(peek.level), prefix + line[1:])
         document = orjson.loads(line)
         document[ORIGINAL_TIMESTAMP] = peek.timestamp
-        document["@timestamp"] = format_time(created)
-        return Line(format_time(created)[:16], known_level(peek.level), prefix + orjson.dumps(document)[1:])
+        document["@timestamp"] = time
+        self.retimed += 1
+        return Line(time[:16], known_level(peek.level), prefix + orjson.dumps(document)[1:])
 
 
 def _owned_name(line: bytes) -> str | None:

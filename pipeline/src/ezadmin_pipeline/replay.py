@@ -16,6 +16,7 @@ from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic
 from ezadmin_pipeline.indexer import Chunk, Indexer
 from ezadmin_pipeline.letters import read_partitions
+from ezadmin_pipeline.lines import Bounds
 from ezadmin_pipeline.settings import Settings
 from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
@@ -60,7 +61,8 @@ class Replay:
                 continue
             # "fresh" makes a 409 known as such: here it says that the document is there
             chunk = Chunk(self, message.offset, fresh=True, context=batch)
-            bad = self._documents.make(chunk, batch, [(batch.seq, batch.seq + batch.n)])
+            bounds = Bounds.around(message.timestamp)
+            bad = self._documents.make(chunk, batch, [(batch.seq, batch.seq + batch.n)], bounds)
             self.lines += batch.n
             self.refused += len(bad)
             self.ignored += len(chunk.ignored)

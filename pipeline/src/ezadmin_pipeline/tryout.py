@@ -19,7 +19,7 @@ from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable
 from ezadmin_pipeline.indexer import Chunk
 from ezadmin_pipeline.letters import read_partitions
-from ezadmin_pipeline.lines import BadLine
+from ezadmin_pipeline.lines import BadLine, Bounds
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.rules import RuleSet
 from ezadmin_pipeline.settings import Settings
@@ -96,15 +96,15 @@ class Reader:
             except WireError:
                 self.unread += 1
                 continue
-            yield from self.judge(batch)
+            yield from self.judge(batch, Bounds.around(message.timestamp))
 
-    def judge(self, batch: wire.Batch) -> Iterator[Fate]:
+    def judge(self, batch: wire.Batch, bounds: Bounds | None = None) -> Iterator[Fate]:
         """The lines of a batch that were not seen before."""
         seen = self._seen[f"{batch.host}/{batch.stream}/{batch.epoch}"]
         new = seen.missing(batch.seq, batch.seq + batch.n)
         seen.add(batch.seq, batch.seq + batch.n)
         chunk = Chunk(_NOBODY, 0, fresh=False, context=batch)
-        for _, raw, error in self._documents.make(chunk, batch, new):
+        for _, raw, error in self._documents.make(chunk, batch, new, bounds):
             minute = error.minute or ""
             known = {"message": raw.decode("utf-8", "replace")}
             yield Fate(

@@ -78,6 +78,12 @@ class Batch:
         """The lines without their newline."""
         return self.value[:-1].split(b"\n")
 
+    def check_levels(self) -> None:
+        """Raise WireError (``wrong_levels``) if the value has other levels than the header says."""
+        if self.levels and count_levels(self.value) != self.levels:
+            header = encode_levels(self.levels)
+            raise WireError("wrong_levels", f"header levels says {header}, the value has other counts")
+
 
 def count_levels(value: bytes) -> dict[str, int]:
     """Lines per level of an NDJSON ``value``, by looking for ``"log.level":"…"`` in the bytes.
@@ -160,8 +166,12 @@ def decode(
     headers: KafkaHeaders,
     value: bytes | None,
     find_key: Callable[[str, str], VerifyKey | None] | None,
+    *,
+    levels: bool = True,
 ) -> Batch:
     """Check a Kafka message and decode it; the lines themselves are not looked into.
+
+    ``levels=False`` leaves :meth:`Batch.check_levels` to a caller who may know the levels in a cheaper way.
 
     ``find_key(host, kid)`` gives the host's key, or None if this host has no such key (or it was revoked); pass None
     instead of a function to leave signatures unchecked. ``key`` must be the header ``host`` (in ``jobs``: end in it).
@@ -209,8 +219,8 @@ def decode(
         raise WireError("wrong_count", f"header n says {batch.n} lines, the value has {found}")
     if batch.n > 1 and len(value) > 2 * MAX_LINE:
         raise WireError("bad_value", f"{len(value)} bytes in one batch; at most {2 * MAX_LINE}")
-    if batch.levels and count_levels(value) != dict(batch.levels):
-        raise WireError("wrong_levels", f"header levels says {fields['levels']}, the value has other counts")
+    if levels:
+        batch.check_levels()
     return batch
 
 
