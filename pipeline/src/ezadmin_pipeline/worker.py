@@ -271,6 +271,7 @@ class Worker:
                     message.headers,
                     message.value,
                     fetched,
+                    message.timestamp,
                 )
             )
 
