@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from ezadmin_pipeline.elastic import Elastic, Unavailable
@@ -19,6 +19,7 @@ from ezadmin_wire.names import Names
 
 _log = logging.getLogger(__name__)
 _PREFIX = "ezadmin"
+_TIMES = "message.timestamp.type"
 
 
 class SetupError(Exception):
@@ -72,6 +73,9 @@ def make_topics(kafka: KafkaConnection, names: Names, partitions: int) -> list[s
                         f"topic {topic.name} has {there[topic.name]} partitions, the settings say {topic.partitions}: "
                         f"write partitions = {there[topic.name]} (the number is fixed when a topic is made)"
                     )
+                times = {name: value for name, value in topic.settings.items() if name == _TIMES}
+                if times:  # the other settings may have been changed by people
+                    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, times)])
                 continue
             new = NewTopic(
                 topic.name,

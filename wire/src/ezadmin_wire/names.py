@@ -81,7 +81,9 @@ class Names:
     def topics(self, partitions: int = 6) -> list[Topic]:
         """Every topic with its settings; ``partitions`` counts for the data topics (24 on a cluster, 6 locally)."""
         days3 = str(3 * DAY_MS)
-        data = {"retention.ms": days3, "max.message.bytes": str(2 << 20)}
+        # Kafka's clock says when a message came, not that of its host: it bounds times, and how long messages are kept
+        taken = {"message.timestamp.type": "LogAppendTime"}
+        data = {"retention.ms": days3, "max.message.bytes": str(2 << 20), **taken}
         return [
             Topic(self.metrics, partitions, data),
             Topic(self.logs, partitions, data),
