@@ -59,8 +59,10 @@ class ElasticClient:
         self._timeout = timeout
         try:
             options = connection.options()
+            authorization = connection.authorization()
         except WireError as error:
             raise SignInRefused(str(error)) from error
+        self._sign_in = {} if authorization is None else {"authorization": authorization}
         self._client = Elasticsearch(
             **options,
             connections_per_node=connections,
@@ -79,7 +81,7 @@ class ElasticClient:
             else:
                 del headers["content-encoding"]
         target = path + ("?" + "&".join(f"{name}={value}" for name, value in params.items()) if params else "")
-        answer = self._perform(method, target, headers, body)
+        answer = self._perform(method, target, headers | self._sign_in, body)
         status = answer.meta.status
         if status == 401 or (status == 403 and _refuses_user(answer.body)):
             raise SignInRefused(f"{self._connection} answered {status} to {method} {path}: {reason(answer.body)}")
