@@ -13,7 +13,8 @@ import pytest
 
 from ezadmin_pipeline import alerts, deadletters, lines, rollups
 from ezadmin_pipeline.commits import CommitRecord
-from ezadmin_wire import batch, config, jobs, state
+from ezadmin_wire import batch, config, jobs, limits, state
+from ezadmin_wire.deadletters import MAX_VALUE
 from ezadmin_wire.names import Names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,7 +122,7 @@ def test_headers_stand_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [config.HOST_STATES, config.RULE_ACTIONS, jobs.STATES, rollups.ROLLUPS, alerts.STATES]
+    "words", [config.HOST_STATES, config.RULE_ACTIONS, jobs.STATES, rollups.ROLLUPS, alerts.STATES, limits.COMPARISONS]
 )
 def test_words_that_a_member_may_have(words: tuple[str, ...]) -> None:
     *first, last = words

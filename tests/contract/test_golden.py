@@ -172,7 +172,10 @@ def config_rules() -> Message:
 
 
 def config_limit() -> Message:
-    record = config.LimitRecord("system.filesystem.used.pct", "/var*", 0.8, 0.75, 0.95, 0.9, 300, 3, 5, True)
+    values = (0.8, 0.75, 0.95, 0.9)
+    record = config.LimitRecord(
+        "system.filesystem.used.pct", "/var*", *values, 300, 3, 5, True, "system.filesystem", "above", 600
+    )
     return config.encode(CONFIG_KEY, config.limit_key("disk"), 1, record)
 
 

@@ -101,8 +101,10 @@ class RulesRecord:
 class LimitRecord:
     """``limit/<id>``: a threshold on ``field`` of the items that match ``item`` (``*`` and ``?`` as wildcards).
 
-    A state is raised at its ``raise`` value and cleared at its ``clear`` value; ``hold`` is the number of seconds that
-    a value must stay beyond, ``n`` of the last ``m`` samples must be beyond; ``rate`` compares the change per second.
+    ``field`` is one of ``dataset``. A state is raised at its ``raise`` value and cleared at its ``clear`` value; ``hold`` is
+    the number of seconds that a value must stay beyond, ``n`` of the last ``m`` samples must be beyond; ``rate`` compares
+    the change per second; ``no_data`` is the number of seconds without a sample after which the state is unknown.
+    What exactly that means, and what may be said, stands in :mod:`ezadmin_wire.limits`.
     """
 
     field: str
@@ -115,6 +117,9 @@ class LimitRecord:
     n: int = 1
     m: int = 1
     rate: bool = False
+    dataset: str = "system.host"
+    comparison: str = "above"
+    no_data: Optional[int] = None
 
 
 Record = Union[HostRecord, RulesRecord, LimitRecord]
