@@ -10,6 +10,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from ezadmin_pipeline import broker
 from ezadmin_pipeline.lines import host_prefix
 from ezadmin_wire import WireError
 from ezadmin_wire import config as wire
@@ -139,7 +140,10 @@ class TopicDirectory(Directory):
             self._failed(error)
 
     def catch_up(self) -> None:
-        """Return when everything that stood in the topic at the call has been taken, however long that takes."""
+        """Return when everything that stood in the topic at the call has been taken, however long that takes.
+
+        Raises KafkaRefused.
+        """
         while True:
             self._keep_alive()
             try:
@@ -164,8 +168,9 @@ class TopicDirectory(Directory):
                 self.take(record.key, record.headers, record.value)
 
     def _failed(self, error: KafkaError) -> None:
-        _log.warning("the config topic cannot be read: %s", error)
         self.close()
+        broker.refuse(error, self._kafka, f"read {self._partition.topic}")
+        _log.warning("the config topic cannot be read: %s", broker.explain(error, self._kafka))
 
     def close(self) -> None:
         """Close the connection."""

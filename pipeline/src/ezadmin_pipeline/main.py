@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from ezadmin_pipeline import __version__, check, install, log, tryout, workers
+from ezadmin_pipeline import __version__, broker, check, install, log, tryout, workers
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
 from ezadmin_pipeline.letters import Box, Letter
@@ -40,11 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (install.SetupError, LookupError, WireError) as error:
         return _failed(str(error))
     except Unavailable as error:
-        return _failed(f"Elasticsearch ({settings.elasticsearch}): {error}")
-    except SignInRefused as error:
-        return _failed(f"{error}\nGive the pipeline a user that may write to {settings.names.prefix}-*")
+        return _failed(f"Elasticsearch: {error}")
+    except (SignInRefused, broker.KafkaRefused) as error:
+        _log.critical("stopped: %s", error)
+        return _failed(f"{error}\nWhich rights each part needs: docs/security.md")
     except KafkaError as error:
-        return _failed(f"Kafka ({settings.kafka}): {error!r}")
+        try:
+            broker.refuse(error, settings.kafka, "what the command asks for")
+        except broker.KafkaRefused as refused:
+            return _failed(str(refused))
+        return _failed(f"Kafka ({settings.kafka}): {broker.explain(error, settings.kafka)}")
     except KeyboardInterrupt:
         return 130
 

@@ -17,9 +17,16 @@ from typing import Any
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CorruptRecordError, FencedInstanceIdError, KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    CorruptRecordError,
+    FencedInstanceIdError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 from kafka.structs import OffsetAndMetadata
 
+from ezadmin_pipeline import broker
 from ezadmin_pipeline.alerts import AlertTopic
 from ezadmin_pipeline.deadletters import DeadLetters
 from ezadmin_pipeline.directory import TopicDirectory
@@ -73,12 +80,16 @@ class TopicIds:
         self._admin: Any = None
 
     def read(self, topics: list[str]) -> dict[str, str]:
-        """The id of each topic that exists. Raises KafkaError when Kafka does not answer."""
+        """The id of each topic that exists. Raises KafkaError when Kafka does not answer, or KafkaRefused."""
         try:
             found = self.admin().describe_topics(topics)
-        except KafkaError:
+        except KafkaError as error:
             self.close()
+            broker.refuse(error, self._kafka, f"describe {', '.join(topics)}")
             raise
+        for topic in found:
+            if topic["error_code"] == broker.TOPIC_AUTHORIZATION_FAILED:
+                broker.refuse(TopicAuthorizationFailedError(topic["name"]), self._kafka, f"describe {topic['name']}")
         return {topic["name"]: str(topic["topic_id"]) for topic in found if not topic["error_code"]}
 
     def admin(self) -> Any:
@@ -142,7 +153,9 @@ class Worker:
                     _log.critical("another worker took over the name %s; names must differ", self._settings.member)
                     raise
                 except (KafkaError, ConnectionError) as error:
-                    _log.warning("Kafka: %s; connecting anew", error)
+                    if isinstance(error, KafkaError):
+                        broker.refuse(error, self._settings.kafka, f"read {', '.join(self._topics)}")
+                    _log.warning("Kafka: %s; connecting anew", broker.explain(error, self._settings.kafka))
                     self._drop_everything()
                     time.sleep(1.0)
         except Stopped:
@@ -205,6 +218,7 @@ class Worker:
             # the client loses metadata that arrives while it joins a group, and stays without partitions: ask before
             for topic in self._topics:
                 if not self._consumer.partitions_for_topic(topic):
+                    self._ids.read([topic])  # it may be there, and we not be allowed to see it
                     raise UnknownTopicOrPartitionError(
                         f"topic {topic} does not exist (yet); ezadmin-pipeline setup makes it"
                     )

@@ -11,6 +11,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from ezadmin_pipeline import broker
 from ezadmin_wire.kafka import KafkaConnection
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,10 @@ class SafeWriter:
         self._unsent.append(message)
 
     def flush(self, keep_alive: Callable[[], None]) -> None:
-        """Return when Kafka has acknowledged every message, however long that takes; ``keep_alive`` may raise."""
+        """Return when Kafka has acknowledged every message, however long that takes; ``keep_alive`` may raise.
+
+        Raises KafkaRefused.
+        """
         while self._unsent or self._pending:
             messages, self._unsent = self._unsent, []
             try:
@@ -77,10 +81,11 @@ class SafeWriter:
                 self._failed(error)
 
     def _failed(self, error: KafkaError) -> None:
-        _log.warning("%s wait, Kafka does not take them: %s", self.what, error)
         if self._producer is not None:
             self._producer.close(timeout=0)
             self._producer = None
+        broker.refuse(error, self._kafka, f"write {self.what} to {self._topic}")
+        _log.warning("%s wait, Kafka does not take them: %s", self.what, broker.explain(error, self._kafka))
 
     def _connect(self) -> Any:
         return KafkaProducer(
