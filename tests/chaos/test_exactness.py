@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from ezadmin_testing import simulated_hosts
+from ezadmin_testing.elastic_proxy import ElasticProxy
 from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import Process, pipeline, wait_until
 from ezadmin_testing.proxy import CuttingProxy
@@ -33,11 +34,12 @@ STRIKES_PER_PHASE = 12  # every second one is a kill -9
 class Storm:
     """The fleet, the pipeline workers and the simulated agents, and what is done to them."""
 
-    def __init__(self, fleet: Fleet, folder: Path, rng: random.Random) -> None:
+    def __init__(self, fleet: Fleet, elastic_proxy: ElasticProxy, folder: Path, rng: random.Random) -> None:
         self.fleet = fleet
         self.rng = rng
         self.folder = folder
         self.proxy = CuttingProxy()
+        self.elastic_proxy = elastic_proxy
         self.start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.workers = [pipeline(fleet.settings(f"worker-{n}"), folder / f"worker-{n}.log") for n in range(2)]
         self.keys = [simulated_hosts.load_key(folder / "hosts", number) for number in range(HOSTS)]
@@ -101,12 +103,14 @@ class Storm:
     def phase(self, lines: int) -> None:
         """Send up to ``lines`` lines per host in a storm, and wait until everything is in Elasticsearch."""
         agents = self.send(lines)
+        self.elastic_proxy.trouble = 0.3
         for i in range(STRIKES_PER_PHASE):
             time.sleep(self.rng.uniform(0.1, 0.8))
             if agents.running:
                 self.strike(["worker", "worker", "agents"] if i % 2 else ["cut", "swallow", "label", "second"])
         self.workers[0].start()
         wait_until(lambda: not agents.running, 300 + EVENTS // 5000, f"every host has {lines} lines acknowledged")
+        self.elastic_proxy.trouble = 0.05
         assert agents.wait(1) == 0, (self.folder / "agents.log").read_text()[-3000:]
         self.drain()
 
@@ -117,6 +121,7 @@ class Storm:
         for process in (*self.workers, *([self.agents] if self.agents else [])):
             process.kill()
         self.proxy.close()
+        self.elastic_proxy.close()
 
     def check(self) -> None:
         """Elasticsearch holds what was sent and counts it."""
@@ -141,8 +146,10 @@ class Storm:
 @pytest.fixture
 def storm(stack, make_names: Callable[..., Names], tmp_path: Path):
     names = make_names(partitions=6)
-    fleet = Fleet(stack.kafka, stack.elasticsearch, names, tmp_path, partitions=6)
-    storm = Storm(fleet, tmp_path, random.Random(SEED))
+    rng = random.Random(SEED)
+    elastic_proxy = ElasticProxy(stack.elasticsearch, rng)
+    fleet = Fleet(stack.kafka, stack.elasticsearch, names, tmp_path, partitions=6, through=elastic_proxy.url)
+    storm = Storm(fleet, elastic_proxy, tmp_path, rng)
     yield storm
     storm.close()
     fleet.close()
@@ -177,3 +184,4 @@ def test_exact_whatever_is_killed(storm: Storm) -> None:
     storm.phase(4 * per_phase)
     storm.check()
     assert storm.done["worker"] + storm.done["agents"] >= 20
+    assert len(storm.elastic_proxy.done) == 5, storm.elastic_proxy.done

@@ -21,14 +21,25 @@ from ezadmin_wire.signing import SigningKey
 
 
 class Fleet:
-    """Names, keys and settings files of one installation; ``partitions`` of its topics."""
+    """Names, keys and settings files of one installation; ``partitions`` of its topics.
 
-    def __init__(self, kafka: str, elasticsearch: str, names: Names, folder: Path, partitions: int = 3) -> None:
+    Its workers reach Elasticsearch at ``through`` (a proxy) if that is given.
+    """
+
+    def __init__(
+        self,
+        kafka: str,
+        elasticsearch: str,
+        names: Names,
+        folder: Path,
+        partitions: int = 3,
+        through: str | None = None,
+    ) -> None:
         self.kafka = kafka
         self.elastic = ElasticClient(ElasticConnection((elasticsearch,)))
         self.names = names
         self.partitions = partitions
-        self._elasticsearch = elasticsearch
+        self._elasticsearch = through or elasticsearch
         self._folder = folder
         self._signer = SigningKey.generate()
         self._revision = 0
