@@ -190,6 +190,21 @@ def test_journal_is_followed_from_its_cursor(tmp_path: Path) -> None:
     assert ([d["message"] for d in found], position["cursor"]) == (["message 4"], "c4")
 
 
+def test_a_stamp_of_the_journal_that_is_no_time_does_not_stop_it(tmp_path: Path) -> None:
+    program = tmp_path / "fake.py"
+    program.write_text(FAKE_JOURNAL.format(path=str(tmp_path / "journal")))
+    beyond = {"_SOURCE_REALTIME_TIMESTAMP": str(1 << 61)}  # a clock gone mad: far behind the year 9999
+    lines = [entry(1), entry(2, **beyond), entry(3, __REALTIME_TIMESTAMP="253402300800000000", **beyond), entry(4)]
+    (tmp_path / "journal").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = JournalSource("system.syslog", command=(sys.executable, str(program)))
+    source.resume({"cursor": ""})
+    found, _ = read_until(source, 4)
+    source.close()
+    assert [event["message"] for event in found] == [f"message {number}" for number in (1, 2, 3, 4)]
+    assert found[1]["@timestamp"] == found[0]["@timestamp"], "the journal's own stamp stands in"
+    assert found[2]["@timestamp"] == found[2]["event.created"], "and where that is none, when it was read"
+
+
 def test_a_journal_that_cannot_be_read_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     source = JournalSource("system.syslog", command=("/does/not/exist",))
     assert source.resume(None) is None

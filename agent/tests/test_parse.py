@@ -41,6 +41,14 @@ def test_rfc3164_line() -> None:
     assert parsed.level == "error"
 
 
+@pytest.mark.parametrize("stamp", ["9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_that_the_wire_cannot_write_is_none(stamp: str) -> None:
+    assert Parser(True).parse(f"{stamp} web1 app: x", NOW_MS).time is None
+    parsed = Parser(False).parse(f"{stamp} ERROR x", NOW_MS)
+    assert parsed.time is None
+    assert event(parsed, dataset="a", created_ms=NOW_MS, created="c")[0] == "c"
+
+
 def test_iso_line_with_priority() -> None:
     line = "<11>2026-11-24T09:15:29.123456+01:00 web1 kernel: [  12.3] eth0: link up"
     parsed = Parser(True).parse(line, NOW_MS)

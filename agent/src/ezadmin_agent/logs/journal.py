@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from ezadmin_agent.backoff import Backoff
 from ezadmin_agent.logs.builder import Builder, Patterns
-from ezadmin_agent.logs.parse import Parsed, Parser
+from ezadmin_agent.logs.parse import Parsed, Parser, known_time
 from ezadmin_agent.logs.rules import RuleConfig, Rules
 from ezadmin_agent.logs.source import CALM, MAX_LINE, Batch, Counts, Mode, empty
 from ezadmin_wire.levels import SYSLOG_LEVELS
@@ -172,10 +172,11 @@ def _decode(raw: bytes) -> Optional[tuple[Parsed, bool, str]]:
     if cut:
         message = data[:MAX_LINE].decode("utf-8", "ignore")
     severity = _number(entry.get("PRIORITY"), 7)
-    stamp = _number(entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry.get("__REALTIME_TIMESTAMP"), 1 << 62)
+    stamps = (_number(entry.get(name), 1 << 62) for name in ("_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP"))
+    times = (known_time(stamp // 1000) for stamp in stamps if stamp is not None)
     name = entry.get("SYSLOG_IDENTIFIER") or entry.get("_COMM")
     parsed = Parsed(
-        time=None if stamp is None else stamp // 1000,
+        time=next((time for time in times if time is not None), None),
         level=None if severity is None else SYSLOG_LEVELS[severity],
         message=message,
         name=None if name is None else _text(name),

@@ -59,6 +59,14 @@ class Parsed(NamedTuple):
     root: Optional[Mapping[str, Any]] = None
 
 
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+
+
+def known_time(milliseconds: int) -> Optional[int]:
+    """``milliseconds`` since 1970 if they lie in the years 1 to 9999, which is all that the wire can write; else None."""
+    return milliseconds if FIRST_MS <= milliseconds <= LAST_MS else None
+
+
 class Parser:
     """Parses lines of one source; remembers the last second it saw, as most lines share it with the one before."""
 
@@ -180,9 +188,10 @@ def _seconds_of(day: str, clock: str, zone: str) -> Optional[int]:
         zone = f"{zone[:3]}:{zone[3:]}"
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone == 'Z' else zone}")
-        return int(moment.timestamp())  # without a zone: local time
+        seconds = int(moment.timestamp())  # without a zone: local time
     except (ValueError, OverflowError, OSError):
         return None
+    return seconds if known_time(seconds * 1000) is not None else None
 
 
 def _nearest_year(stamp: str, now_ms: int) -> Optional[int]:
