@@ -26,6 +26,9 @@ PIPELINE_FIELDS: dict[str, dict[str, Any]] = {
     "labels": {"type": "flattened", "ignore_above": 1024},
     "event.ingested": {"type": "date"},
     "event.original_timestamp": {"type": "keyword", "ignore_above": 1024},
+    "event.edited_by": {"type": "keyword", "ignore_above": 1024},
+    "event.edited_at": {"type": "date"},
+    "event.edited_letter": {"type": "keyword", "ignore_above": 1024},
     "unmapped": {"type": "flattened", "ignore_above": 1024},
 }
 

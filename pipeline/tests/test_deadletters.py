@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from kafka.errors import KafkaTimeoutError
 
 from ezadmin_pipeline.deadletters import (
-    MAX_HEADERS,
-    MAX_VALUE,
     DeadLetter,
     DeadLetters,
     line_letter,
@@ -21,6 +19,7 @@ from ezadmin_pipeline.deadletters import (
 )
 from ezadmin_pipeline.writer import MAX_REQUEST
 from ezadmin_wire.batch import Batch
+from ezadmin_wire.deadletters import MAX_HEADERS, MAX_VALUE
 from ezadmin_wire.ids import event_id, event_id_prefix
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from ezadmin_pipeline import alerts, deadletters, lines, rollups
+from ezadmin_pipeline import alerts, lines, rollups
 from ezadmin_pipeline.commits import CommitRecord
 from ezadmin_wire import batch, config, jobs, limits, state
 from ezadmin_wire.deadletters import MAX_VALUE
@@ -98,7 +98,7 @@ EXPECTED: dict[str, list[set[str]]] = {
     "Indices": [INDICES],
     "Alerts": [alert_fields()],
     "What the pipeline adds to every document": [
-        {"host.id", "host.name", "labels", "event.ingested", lines.ORIGINAL_TIMESTAMP, "unmapped"}
+        {"host.id", "host.name", "labels", "event.ingested", lines.ORIGINAL_TIMESTAMP, *lines.EDITED, "unmapped"}
     ],
     "Counts": [rollup_fields()],
     "Commit records": [set(json.loads(CommitRecord("t", 0, "i").to_json()))],
@@ -140,7 +140,7 @@ def test_limits_are_those_of_the_code() -> None:
         (lines.BEHIND, f"{lines.BEHIND / 86400:.0f} days behind"),
     ):
         assert text in " ".join(TEXT.split()), number
-    assert int({t.name: t for t in NAMES.topics()}[NAMES.dlq].settings["max.message.bytes"]) > deadletters.MAX_VALUE
+    assert int({t.name: t for t in NAMES.topics()}[NAMES.dlq].settings["max.message.bytes"]) > MAX_VALUE
 
 
 def test_contexts_of_signatures() -> None:

@@ -16,10 +16,10 @@ from ezadmin_agent.reader import Reader
 from ezadmin_agent.registry import COLLECTORS, all_fields, datasets
 from ezadmin_agent.ticks import Ticker
 from ezadmin_pipeline import rollups
-from ezadmin_pipeline.lines import ORIGINAL_TIMESTAMP
+from ezadmin_pipeline.lines import EDITED, ORIGINAL_TIMESTAMP
 
 ROOT = Path(__file__).resolve().parents[2]
-WRITTEN_BY_PIPELINE = {"host.id", "host.name", "labels", "event.ingested", ORIGINAL_TIMESTAMP, "unmapped"}
+WRITTEN_BY_PIPELINE = {"host.id", "host.name", "labels", "event.ingested", ORIGINAL_TIMESTAMP, *EDITED, "unmapped"}
 # types of JSON that each type of field takes; Elasticsearch would make a number of a text, and a text of nearly anything
 FITS: dict[str, tuple[type, ...]] = {
     "keyword": (str,),

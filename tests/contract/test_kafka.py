@@ -11,7 +11,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource
 
-from ezadmin_pipeline.deadletters import MAX_HEADERS, MAX_VALUE, DeadLetters, message_letter
+from ezadmin_pipeline.deadletters import DeadLetters, message_letter
+from ezadmin_wire.deadletters import MAX_HEADERS, MAX_VALUE
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 

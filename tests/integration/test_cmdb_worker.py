@@ -177,6 +177,49 @@ def test_reports_of_every_kind_of_wrongness_are_dead_letters_and_block_nothing(c
     assert cmdb.rows(f"SELECT memory FROM hosts WHERE id = '{quiet.id}'") == [(None,)]
 
 
+def test_a_bad_line_costs_its_neighbours_nothing(cmdb: Cmdb) -> None:
+    host = cmdb.host(HOSTS[0])
+    headers, value = host.message(inventory(1, memory=1), b"no json", AgentStatus(inventory(1).collected, "1.2", "x"))
+    host.send_raw(headers, value)
+    host.send(AgentStatus(inventory(2).collected, "1.2", inventory(2).collected, lines_sent=9), inventory(2, memory=2))
+    cmdb.worker.start()
+    columns = f"SELECT memory, agent_lines_sent FROM hosts WHERE id = '{host.id}'"
+    wait_until(lambda: cmdb.rows(columns) == [(2, 9)], 30, "the good lines of both messages")
+    wait_until(lambda: cmdb.lag() == 0, 20, "everything is read")
+    (letter,) = read(cmdb.kafka, cmdb.names.dlq)
+    found = dict(letter.headers)
+    assert (letter.value, found["line"], found["reason"]) == (value, b"1,2", b"bad_value")
+    assert b"line 1: not JSON" in found["error"]
+    assert b"line 2: not an ISO 8601 time" in found["error"]
+
+
+def test_messages_that_fit_no_letter_or_cannot_be_decoded_do_not_stop_it(cmdb: Cmdb) -> None:
+    class Name(str):
+        """A header's name whose bytes are no UTF-8."""
+
+        def encode(self, *arguments: str) -> bytes:
+            return b"\xff\xfe"
+
+    host = cmdb.host(HOSTS[0])
+    host.send(inventory(1, memory=1))
+    bomb = KafkaProducer(bootstrap_servers=cmdb.kafka, compression_type="gzip", max_request_size=64 << 20)
+    bomb.send(cmdb.names.state, key=host.id.encode(), value=b"m" * (20 << 20)).get(timeout=20)
+    bomb.close()
+    host.send_raw([(Name("xx"), b"")], b"hostile")
+    host.send(inventory(2, memory=2))
+    host.send_raw([(Name("xx"), b"")], b"hostile")
+    host.send_raw([(Name("xx"), b"")], b"hostile")
+    host.send(inventory(3, memory=3))
+    cmdb.worker.start()
+    memory = f"SELECT memory FROM hosts WHERE id = '{host.id}'"
+    wait_until(lambda: cmdb.rows(memory) == [(3,)], 60, "the last report")
+    wait_until(lambda: cmdb.lag() == 0, 20, "everything is read")
+    found = {dict(letter.headers)["id"]: dict(letter.headers) for letter in read(cmdb.kafka, cmdb.names.dlq)}
+    errors = sorted(letter["error"].decode() for letter in found.values())
+    assert errors == ["the message cannot be decoded"] * 3 + ["the value is empty or does not end with a newline"]
+    assert [letter["cut"] for letter in found.values() if "cut" in letter] == [b"value of 20971520 bytes"]
+
+
 @pytest.mark.parametrize("seed", [1])
 def test_killed_at_random_while_reports_come_twice_and_out_of_order(cmdb: Cmdb, seed: int) -> None:
     chance = random.Random(seed)

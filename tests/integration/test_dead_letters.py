@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import pipeline, pipeline_command, wait_until
+from kafka import KafkaProducer
 
 from ezadmin_wire import batch as wire
 from ezadmin_wire.ids import event_id, event_id_prefix
@@ -209,6 +210,81 @@ def test_an_unknown_host_is_replayed_once_it_is_known(fleet: Fleet, worker: Path
     wait_until(lambda: fleet.lag() == 0, 30, "everything is committed")
     sums = fleet.rollup_sums("events.seen")
     assert sum(count for (rollup, *_), count in sums.items() if rollup == "logs-1m") == 2
+
+
+def test_edited_letters_come_in_once_and_say_who_edited_them(fleet: Fleet, worker: Path, tmp_path: Path) -> None:
+    agent, late = Agent(fleet, HOST), Agent(fleet, LATE, known=False)
+    (lost,) = agent.send(event("no time").replace(b'"@timestamp":"20', b'"@timestamp":"yesterday '))
+    agent.send(b'{"half":')
+    late.send(event("one"), event("two"))
+    wait_until(lambda: reasons(fleet) == {"bad_time": 1, "bad_line": 1, "unknown_key": 1}, 30, "three letters")
+    rows = json.loads(pipeline_command(worker, "dlq", "stats", "--by", "reason,host", "--json"))
+    assert {(row["reason"], row["host"], row["letters"]) for row in rows} == {
+        ("bad_time", HOST, 1), ("bad_line", HOST, 1), ("unknown_key", LATE, 1)
+    }  # fmt: skip
+
+    def ids(*options: str) -> list[str]:
+        return [
+            json.loads(line)["id"] for line in pipeline_command(worker, "dlq", "ls", "--json", *options).splitlines()
+        ]
+
+    assert ids("--reason", "bad_time", "--host", f"sim-{HOST[-4:]}", "--since", "1h", "--dataset", "test") == [lost]
+    assert ids("--text", "no time", "--topic", "logs", "--kind", "line") == [lost]
+    assert ids("--until", "1h") == ids("--topic", "metrics") == []
+
+    # the line: under the number that it had
+    when = format_time(datetime.now(UTC))
+    with pytest.raises(AssertionError, match=r"the letter stays open: line 0: bad_time"):
+        pipeline_command(worker, "dlq", "edit", lost, "--set", "message=still no time")
+    edit = ("dlq", "edit", lost, "--set", f"@timestamp={when}", "--set", "log.offset=7", "--unset", "log.level")
+    assert "1 stored as edited, 0 were there" in pipeline_command(worker, *edit, "--by", "ann")
+    document = stored(fleet)[lost]
+    assert (document["event.edited_by"], document["event.edited_letter"]) == ("ann", lost)
+    assert (document["log.offset"], document["message"], document["host.id"]) == (7, "no time", HOST)
+    assert "log.level" not in document
+    (half,) = ids("--reason", "bad_line")
+    whole = tmp_path / "whole.json"
+    whole.write_bytes(event("whole again") + b"\n")
+    assert "1 stored as edited" in pipeline_command(worker, "dlq", "edit", half, "--file", str(whole))
+
+    # the message: in a generation of its own, so that what its host still sends is not taken for sent
+    (message,) = ids("--reason", "unknown_key")
+    letter = next(m for m in fleet.dead_letters() if dict(m.headers)["id"].decode() == message)
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nsed -i s/one/1/ "$1"\n')
+    editor.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDITOR", str(editor))
+        patch.delenv("VISUAL", raising=False)
+        assert "2 stored as edited, 0 were there" in pipeline_command(worker, "dlq", "edit", message)
+    found = stored(fleet)
+    assert {document["message"] for document in found.values() if document["host.id"] == LATE} == {"1", "two"}
+    assert not {late.id(0), late.id(1)} & set(found)
+    assert ids() == []
+    # a letter that comes again, as after a crash before it was settled: its lines are there
+    headers = [(name, data) for name, data in letter.headers]
+    fleet.send(fleet.names.dlq, LATE.encode(), letter.value, headers)
+    again = pipeline_command(worker, "dlq", "edit", message, "--set", "message=three")
+    assert "0 stored as edited, 2 were there" in again
+    sums = fleet.rollup_sums("events.seen")
+    assert sum(count for (rollup, *_), count in sums.items() if rollup == "logs-1m") == 2, "nothing is counted again"
+
+
+def test_a_cut_letter_is_not_replayed_as_if_it_were_whole(fleet: Fleet, worker: Path, tmp_path: Path) -> None:
+    agent = Agent(fleet, HOST)
+    bomb = KafkaProducer(bootstrap_servers=fleet.kafka, compression_type="gzip", max_request_size=16 << 20)
+    bomb.send(fleet.names.logs, key=HOST.encode(), value=b"m" * (5 << 20)).get(timeout=20)
+    bomb.close()
+    wait_until(lambda: reasons(fleet) == {"bad_value": 1}, 30, "the letter")
+    (identity,) = (dict(m.headers)["id"].decode() for m in fleet.dead_letters())
+    with pytest.raises(AssertionError, match=r"was cut \(value of 5242880 bytes\), so it cannot be brought in whole"):
+        pipeline_command(worker, "dlq", "replay", identity)
+    assert "1 left out: they were cut" in pipeline_command(worker, "dlq", "replay", "--all")
+    whole = tmp_path / "whole.json"
+    whole.write_bytes(event("what it meant"))
+    command = ("dlq", "edit", identity, "--file", str(whole))
+    assert "1 stored as edited" in pipeline_command(worker, *command)
+    assert [document["host.id"] for document in stored(fleet).values()] == [agent.host]
 
 
 def test_a_closed_index_of_the_past(fleet: Fleet, worker: Path) -> None:

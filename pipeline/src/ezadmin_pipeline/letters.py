@@ -186,9 +186,15 @@ class Box:
         """Bring letters in again, each once: messages through their topic, lines, counts and alerts into Elasticsearch.
 
         Returns how many were ``sent`` (to their topic), ``stored``, ``ignored`` (by the rules of today) or ``dead`` again (as
-        new letters). Raises LookupError, before anything is done, for a letter of a kind that this version does not know.
+        new letters). Raises LookupError, before anything is done, for a letter that was cut, or of a kind that this version
+        does not know.
         """
         for letter in letters:
+            if "cut" in letter.headers:
+                raise LookupError(
+                    f"dead letter {letter.id} was cut ({letter.text('cut')}), so it cannot be brought in whole: look at it "
+                    "with `ezadmin-pipeline dlq show`, and drop it, or give its lines with `dlq edit --file`"
+                )
             if letter.text("kind") not in KINDS:
                 raise LookupError(
                     f"dead letter {letter.id} is of kind {letter.text('kind')!r}, which is none of {', '.join(KINDS)}: "
@@ -234,13 +240,28 @@ class Box:
             producer.close(timeout=10)
 
 
+def batch_of_line(letter: Letter, line: bytes, names: Names) -> Batch:
+    """The batch of ``line`` alone in the place of a letter of kind ``line``; under the number that it had."""
+    fields = {name: letter.text(f"orig.{name}") for name in ("host", "kid", "stream", "epoch", "dataset", "sent")}
+    return Batch(
+        topic=letter.text("topic") if letter.text("topic") == names.metrics else names.logs,
+        seq=int(letter.text("orig.seq")) + int(letter.text("line")),
+        n=1,
+        tmin=letter.text("orig.tmin"),
+        tmax=letter.text("orig.tmax"),
+        levels={},
+        value=line + b"\n",
+        **fields,
+    )
+
+
 class _LineWriter:
     """Writes single lines into Elasticsearch; what dies again becomes a new letter of the same name."""
 
     live = True
 
     def __init__(self, settings: Settings, elastic: Elastic, directory: Directory) -> None:
-        names = settings.names
+        self._names = names = settings.names
         today: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731
         self._dead = 0
         self.ignored = 0
@@ -252,18 +273,7 @@ class _LineWriter:
         )
 
     def write(self, letter: Letter) -> None:
-        number = int(letter.text("line"))
-        fields = {name: letter.text(f"orig.{name}") for name in ("host", "kid", "stream", "epoch", "dataset", "sent")}
-        batch = Batch(
-            topic=letter.text("topic"),
-            seq=int(letter.text("orig.seq")) + number,
-            n=1,
-            tmin=letter.text("orig.tmin"),
-            tmax=letter.text("orig.tmax"),
-            levels={},
-            value=letter.value + b"\n",
-            **fields,
-        )
+        batch = batch_of_line(letter, letter.value, self._names)
         chunk = Chunk(self, int(letter.text("offset")), fresh=False, context=(letter, batch))
         for _, raw, error in self._documents.make(chunk, batch, [(batch.seq, batch.seq + 1)]):
             self._bury(letter, batch, raw, error.reason, str(error))

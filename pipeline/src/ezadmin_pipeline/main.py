@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from ezadmin_pipeline import __version__, broker, check, install, log, tryout, workers
+from ezadmin_pipeline import __version__, broker, check, dlq, install, log, tryout, workers
 from ezadmin_pipeline.directory import TopicDirectory
+from ezadmin_pipeline.dlq import duration, printable
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
-from ezadmin_pipeline.letters import Box, Letter
 from ezadmin_pipeline.replay import Replay
 from ezadmin_pipeline.rules import RuleSet
 from ezadmin_pipeline.settings import ENVIRONMENT, Settings, SettingsError, load
@@ -102,22 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("time", help="ISO 8601 with zone")
     why.add_argument("--within", default="30s", metavar="DURATION", help="how far from TIME (default 30s)")
     why.add_argument("--late", default="1h", metavar="DURATION", help="how late they may have been sent (default 1h)")
-    letters = commands.add_parser("dlq", help="dead letters: what could not become a document")
-    actions = letters.add_subparsers(required=True, metavar="ACTION")
-    for name, run, text in (
-        ("ls", _dlq_ls, "list the open ones"),
-        ("show", _dlq_show, "show one with its headers"),
-        ("replay", _dlq_replay, "bring them in again, once, after the cause is mended"),
-        ("drop", _dlq_drop, "settle them without doing anything"),
-    ):
-        sub = actions.add_parser(name, parents=[common], help=text, description=text)
-        sub.set_defaults(run=run)
-        sub.add_argument("id", nargs="*" if name != "show" else 1, help="ids as `ls` prints them")
-        if name != "show":
-            sub.add_argument("--reason", help="only those with this reason")
-            sub.add_argument("--host", help="only those of this host.id")
-        if name in ("replay", "drop"):
-            sub.add_argument("--all", action="store_true", help="all open ones (that the options choose)")
+    dlq.add(commands, common)
     return parser
 
 
@@ -177,7 +161,7 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _try(settings: Settings, options: argparse.Namespace) -> int:
-    since = datetime.now(UTC) - _duration(options.since)
+    since = datetime.now(UTC) - duration(options.since)
     record = None if options.rules is None else tryout.read_rules(options.rules)
     directory = _directory(settings)
     rules = RuleSet(directory.rules, directory.rules_revision) if record is None else RuleSet(record)
@@ -188,30 +172,23 @@ def _try(settings: Settings, options: argparse.Namespace) -> int:
     shown = f"revision {rules.revision}, in force" if record is None else str(options.rules)
     print(f"rules: {shown}; events that arrived since {format_time(since)}")
     for line in trial.report(rules):
-        print(_printable(line))
+        print(printable(line))
     if reader.unread:
         print(f"{reader.unread} messages are dead letters as a whole")
     return 0
 
 
 def _why(settings: Settings, options: argparse.Namespace) -> int:
-    moment, within, late = parse_time(options.time), _duration(options.within), _duration(options.late)
+    moment, within, late = parse_time(options.time), duration(options.within), duration(options.late)
     directory = _directory(settings)
     elastic = ElasticClient(settings.elasticsearch)
     try:
         why = tryout.Why(settings, elastic, directory, directory.named(options.host))
         for line in why.report(moment, within, late):
-            print(_printable(line))
+            print(printable(line))
     finally:
         elastic.close()
     return 0
-
-
-def _duration(text: str) -> timedelta:
-    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", text)
-    if not found:
-        raise SettingsError(f"{text!r} is no duration: write a number and s, m, h or d, such as 15m")
-    return timedelta(seconds=int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
 
 
 def _directory(settings: Settings) -> TopicDirectory:
@@ -219,67 +196,6 @@ def _directory(settings: Settings) -> TopicDirectory:
     directory.catch_up()
     directory.close()
     return directory
-
-
-def _dlq_ls(settings: Settings, options: argparse.Namespace) -> int:
-    _, letters = _chosen(settings, options)
-    for letter in letters:
-        place = f"{letter.text('topic')}/{letter.text('partition')}/{letter.text('offset')}"
-        print(
-            f"{letter.id:40} {letter.text('time')}  {letter.text('kind'):7} {letter.text('reason'):28} "
-            f"{letter.host or '-':36}  {place}  {_printable(letter.text('error'))[:120]}"
-        )
-    print(f"{len(letters)} open dead letter(s)")
-    return 0
-
-
-def _dlq_show(settings: Settings, options: argparse.Namespace) -> int:
-    _, (letter,) = _chosen(settings, options)
-    for name, data in letter.headers.items():
-        print(f"{name}: {data.hex() if name == 'orig.sig' else _printable(data.decode('utf-8', 'replace'))}")
-    print()
-    print(_printable(letter.value.decode("utf-8", "replace")))
-    return 0
-
-
-def _dlq_replay(settings: Settings, options: argparse.Namespace) -> int:
-    box, letters = _chosen(settings, options)
-    figures = box.replay(letters)
-    print(
-        f"{figures['sent']} sent to their topic, {figures['stored']} stored, "
-        f"{figures['dead']} dead again, {figures['ignored']} ignored by rules"
-    )
-    return 0
-
-
-def _dlq_drop(settings: Settings, options: argparse.Namespace) -> int:
-    box, letters = _chosen(settings, options)
-    box.drop(letters)
-    print(f"{len(letters)} dropped")
-    return 0
-
-
-def _chosen(settings: Settings, options: argparse.Namespace) -> tuple[Box, list[Letter]]:
-    box = Box(settings, ElasticClient(settings.elasticsearch), _directory(settings))
-    letters = box.letters()
-    if options.id:
-        by_id = {letter.id: letter for letter in letters}
-        unknown = [identity for identity in options.id if identity not in by_id]
-        if unknown:
-            raise LookupError(f"no open dead letter {', '.join(unknown)}; `ezadmin-pipeline dlq ls` lists them")
-        letters = [by_id[identity] for identity in options.id]
-    elif getattr(options, "all", True) is False and not (options.reason or options.host):
-        raise LookupError("name dead letters by id, or choose them with --reason, --host or --all")
-    if reason := getattr(options, "reason", None):
-        letters = [letter for letter in letters if letter.text("reason") == reason]
-    if host := getattr(options, "host", None):
-        letters = [letter for letter in letters if letter.host == host]
-    return box, letters
-
-
-def _printable(text: str) -> str:
-    """``text`` without control characters: it comes from other hosts and must not drive this terminal."""
-    return "".join(char if char.isprintable() or char in "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ interval of work and needs no cooperation of a worker that may be dying (``docs/
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import signal
@@ -35,6 +36,7 @@ from ezadmin_pipeline.engine import Engine, Message
 from ezadmin_pipeline.settings import Settings
 from ezadmin_pipeline.workers import orphaned
 from ezadmin_wire.kafka import KafkaConnection
+from ezadmin_wire.unreadable import unreadable
 
 _log = logging.getLogger(__name__)
 _ID_CHECK = 5.0
@@ -54,22 +56,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self._notes.put(("revoked", list(revoked)))
-
-
-def unreadable(kafka: KafkaConnection, place: TopicPartition, offset: int) -> bool:
-    """Whether the message at ``offset`` is one that the client cannot decode. Raises KafkaError if Kafka is away."""
-    probe = KafkaConsumer(**kafka.options(), group_id=None, enable_auto_commit=False, bootstrap_timeout_ms=5_000)
-    try:
-        probe.assign([place])
-        if offset >= probe.end_offsets([place], timeout_ms=5_000)[place]:
-            return False
-        probe.seek(place, offset)
-        probe.poll(timeout_ms=2_000, max_records=1)
-    except CorruptRecordError:
-        return True
-    finally:
-        probe.close(autocommit=False, timeout_ms=1_000)
-    return False
 
 
 class TopicIds:
@@ -300,15 +286,13 @@ class Worker:
         return False
 
     def _pass_over_unreadable(self) -> None:
-        """Make a dead letter of the message that the client cannot decode, and commit behind it.
-
-        Any writer can make one (a header's name that is no UTF-8). The client gives what stands before it, then raises,
-        and its next poll() never returns: so the message is the next one of some partition, and a new client must go on.
+        """Make a dead letter of the message that the client cannot decode, and commit behind it: see
+        :mod:`ezadmin_wire.unreadable`.
         """
         self._broken = True
+        connect = functools.partial(KafkaConsumer, **self._settings.kafka.options())
         for (topic, partition), shard in list(self._engine.shards.items()):
-            place = TopicPartition(topic, partition)
-            while shard.live and unreadable(self._settings.kafka, place, shard.next):
+            while shard.live and unreadable(connect, topic, partition, shard.next):
                 _log.error("%s/%d/%d cannot be decoded", topic, partition, shard.next)
                 self._engine.process(Message(topic, partition, shard.next, None, [], None, time.monotonic()))
         self._barrier()

@@ -5,23 +5,26 @@ Offsets are committed after the database: what was not stored is read again, and
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 from flask import Flask
 from kafka import KafkaConsumer
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import CorruptRecordError, KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ezadmin_cmdb.database import db, unit_of_work
-from ezadmin_cmdb.deadletters import DeadLetters
+from ezadmin_cmdb.deadletters import DeadLetter, DeadLetters
 from ezadmin_cmdb.hosts import reports, services
 from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.threads import Part
 from ezadmin_wire import WireError, batch, state
+from ezadmin_wire.unreadable import unreadable
 
 _log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
@@ -53,6 +56,8 @@ class StateConsumer(Part):
                     if records:
                         self._store(records)
                     waiting = False
+                except CorruptRecordError:
+                    self._pass_over_unreadable()
                 except KafkaError as error:
                     if not waiting:
                         _log.warning("reports are not read, tried again each %g s: %s", RETRY_SECONDS, error)
@@ -82,6 +87,24 @@ class StateConsumer(Part):
             raise UnknownTopicOrPartitionError(f"topic {topic} does not exist (yet); ezadmin-pipeline setup makes it")
         consumer.subscribe([topic])
         return consumer
+
+    def _pass_over_unreadable(self) -> None:
+        """Make a dead letter of each message that the client cannot decode, commit behind it, and connect anew."""
+        connect = functools.partial(KafkaConsumer, **self._settings.kafka.options())
+        try:
+            for place in self._consumer.assignment():
+                offset = self._consumer.position(place, timeout_ms=5_000)
+                while unreadable(connect, place.topic, place.partition, offset):
+                    message = SimpleNamespace(
+                        topic=place.topic, partition=place.partition, offset=offset, key=None, headers=[], value=None
+                    )
+                    self._letters.write([DeadLetter(message, "bad_value", "the message cannot be decoded")])
+                    offset += 1
+                    self._consumer.commit({place: OffsetAndMetadata(offset, "", -1)})
+        except KafkaError as error:
+            _log.warning("a message cannot be decoded, and was not passed over yet: %s", error)
+            self.stopping.wait(RETRY_SECONDS)
+        self._disconnect()
 
     def _disconnect(self) -> None:
         self._letters.close()
@@ -133,17 +156,33 @@ class StateConsumer(Part):
         return True
 
 
-def _store_messages(messages: list[Any]) -> list[tuple[Any, WireError]]:
-    """Store all documents of the messages; returns those messages that cannot be, each with the reason."""
+def _store_messages(messages: list[Any]) -> list[DeadLetter]:
+    """Store all documents of the messages; returns the messages that cannot be used, or not every line of them."""
     letters = []
     for message in messages:
         try:
-            with db.session.begin_nested():  # a message is stored whole or not at all
-                decoded = batch.decode(message.topic, message.key, message.headers, message.value, services.verify_key)
-                for line in decoded.lines():
-                    reports.store(decoded.host, state.decode(line))
+            decoded = batch.decode(message.topic, message.key, message.headers, message.value, services.verify_key)
         except WireError as error:
-            letters.append((message, error))
-        except (DataError, IntegrityError) as error:
-            letters.append((message, WireError("database_refused", f"the database refuses it: {error.orig}")))
+            letters.append(DeadLetter(message, error.reason, str(error)))
+            continue
+        failed = []
+        for number, line in enumerate(decoded.lines()):
+            refusal = _store_line(decoded.host, line)
+            if refusal is not None:
+                failed.append((number, refusal))
+        if failed:
+            text = "; ".join(f"line {number}: {refusal}" for number, refusal in failed)
+            letters.append(DeadLetter(message, failed[0][1].reason, text, [number for number, _ in failed]))
     return letters
+
+
+def _store_line(host: str, line: bytes) -> WireError | None:
+    """Store one document, whole or not at all; returns why not."""
+    try:
+        with db.session.begin_nested():
+            reports.store(host, state.decode(line))
+    except WireError as error:
+        return error
+    except (DataError, IntegrityError) as error:
+        return WireError("database_refused", f"the database refuses it: {error.orig}")
+    return None
