@@ -8,6 +8,7 @@ import pytest
 
 from ezadmin_agent.config import Config, ConfigError, LogConfig, example, load
 from ezadmin_agent.logs.rules import Multiline
+from ezadmin_wire.kafka import KafkaConnection
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -24,6 +25,7 @@ def test_all_keys(tmp_path: Path) -> None:
             prefix = "site-a"
             state_dir = "/srv/agent"
             interval = 5
+            server = "https://ezadmin.example.com/"
             kafka.bootstrap = "k1:9092, [::1]:9093"
             kafka.proxy = "http://proxy:3128"
             spool.cap_bytes = 10485760
@@ -41,7 +43,8 @@ def test_all_keys(tmp_path: Path) -> None:
         state_dir=Path("/srv/agent"),
         names=config.names,
         interval=5,
-        bootstrap="k1:9092, [::1]:9093",
+        server="https://ezadmin.example.com",
+        kafka=KafkaConnection("k1:9092, [::1]:9093"),
         proxy="http://proxy:3128",
         cap_bytes=10485760,
         logs=(
@@ -72,7 +75,12 @@ def test_an_empty_file_gives_the_defaults_and_the_environment_names_it(
         ("[[logs]]\npath = 'relative'", "line 2: logs.path: write the absolute path"),
         ("[[logs]]\npath = '/x'\nfrom = 'middle'", 'line 3: logs.from: write "end" or "start"'),
         ("[[logs]]\npath = '/x'\ndataset = 'Ü'", "line 3: logs.dataset: use lower-case"),
-        ("[kafka]\npath = 'x'\n", "line 2: kafka.path: unknown key; there are bootstrap, proxy"),
+        ("[kafka]\npath = 'x'\n", "line 2: kafka.path: unknown key; there are bootstrap, tls"),
+        ("[kafka]\nbootstrap = 'k:1'\npassword = 'x'\n", "line 3: kafka.password: a password does not stand here"),
+        ("[kafka]\nbootstrap = 'k:1'\nca_file = '/x'\n", "line 3: kafka.ca_file: ca_file is of no use without TLS"),
+        ("[kafka]\nbootstrap = 'k:1'\nsasl = 'SCRAM-SHA-256'\n", "kafka.user: user is missing"),
+        ("[kafka]\nbootstrap = 'k:1'\nsasl = 'PLAIN'\n", "line 3: kafka.sasl: sasl PLAIN shows the password"),
+        ("server = 'ezadmin:8080'\n", 'line 1: server: write "https://host"'),
         ("[kafka]\nproxy = 'proxy:3128'\n", 'line 2: kafka.proxy: write "http://host:port"'),
         ("interval = = 5", "not TOML"),
     ],
@@ -85,6 +93,19 @@ def test_errors_name_file_line_key_and_what_to_write(tmp_path: Path, text: str, 
     assert message in str(caught.value)
 
 
+def test_the_files_of_a_connection_need_not_be_there_to_read_the_configuration(tmp_path: Path) -> None:
+    config = load(
+        write(
+            tmp_path,
+            "[kafka]\nbootstrap = 'k:1'\ntls = true\nca_file = '/none/ca'\nsasl = 'PLAIN'\nuser = 'u'\n"
+            "password_file = '/none/password'\n",
+        )
+    )
+    assert config.kafka == KafkaConnection(
+        "k:1", True, "/none/ca", sasl="PLAIN", user="u", password_file="/none/password"
+    )
+
+
 def test_a_missing_file_says_how_to_name_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"No such file.*--config FILE or EZADMIN_AGENT_CONFIG"):
         load(tmp_path / "none.toml")
@@ -95,9 +116,12 @@ def test_the_example_is_valid_as_it_is_and_with_every_setting_switched_on(tmp_pa
     switched_on = "\n".join(
         line[1:] if line.startswith("#") and line[1] != " " else line for line in example().split("\n")
     )
-    switched_on = switched_on.replace("listen =", "#listen =")  # a source is a file or a socket
+    for either in ("listen =", "password_env ="):  # a source is a file or a socket, a password in a file or a variable
+        switched_on = switched_on.replace(either, f"#{either}")
+    switched_on = switched_on.replace("tls = false", "tls = true")
     config = load(write(tmp_path, switched_on))
-    assert config.bootstrap == "kafka1:9092,kafka2:9092"
+    assert config.kafka is not None
+    assert config.kafka.bootstrap == "kafka1:9092,kafka2:9092"
     assert config.logs is not None
     (entry,) = config.logs
     assert (entry.path, entry.dataset, entry.kind) == (Path("/var/log/app.log"), "log.file", "file")

@@ -25,6 +25,7 @@ from ezadmin_agent.sender import Sender
 from ezadmin_agent.spool import CAP_BYTES, SpoolError, Spools, StreamSpec
 from ezadmin_wire.batch import ANY_DATASET
 from ezadmin_wire.ids import new_host_id
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.signing import SigningKey
 
 MINUTES = 60 if os.environ.get("EZADMIN_FULL") else 6
@@ -102,7 +103,7 @@ def test_the_replay_is_bounded(tmp_path: Path) -> None:
         spools,
         host_id=new_host_id(),
         key=SigningKey.generate(),
-        bootstrap="127.0.0.1:1",
+        kafka=KafkaConnection("127.0.0.1:1"),
         bytes_per_second=500_000,
         make_producer=Producer,
     )

@@ -17,6 +17,7 @@ from ezadmin_agent.spool import Spools, StreamSpec
 from ezadmin_wire import batch
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.ids import new_host_id
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.signing import SigningKey, VerifyKey
 
 T = "2026-11-24T08:00:00.000Z"
@@ -87,7 +88,7 @@ class Rig:
             self.spools,
             host_id=HOST,
             key=KEY,
-            bootstrap="a:1,b:2",
+            kafka=KafkaConnection("a:1,b:2"),
             clock=lambda: T,
             make_producer=self._make,
             **options,
@@ -210,7 +211,7 @@ def test_no_broker_at_start_is_waited_for(rig: Rig, caplog: pytest.LogCaptureFix
     rig.append(b"{}")
     rig.sender.start()
     assert rig.sender.wait_acked(10)
-    assert len([r for r in caplog.records if "no Kafka broker answers at a:1,b:2" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "no connection to Kafka at a:1,b:2" in r.getMessage()]) == 1
 
 
 def test_an_answer_that_never_comes_is_not_waited_for_for_ever(rig: Rig) -> None:

@@ -24,6 +24,7 @@ from ezadmin_agent.sender import Sender
 from ezadmin_agent.spool import Spools, StreamSpec
 from ezadmin_wire import batch, state, times
 from ezadmin_wire.ids import new_host_id
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey, VerifyKey
 
@@ -241,7 +242,7 @@ def test_topic_deleted_and_made_anew_loses_nothing_that_kafka_did_not_take(
     key, host = SigningKey.generate(), new_host_id()
     spools = Spools(tmp_path, [StreamSpec("logs", names.logs, 1, False), StreamSpec("metrics", names.metrics, 0, True)])
     options = {"request_timeout_ms": 3000, "delivery_timeout_ms": 6000}
-    sender = Sender(spools, host_id=host, key=key, bootstrap=stack.kafka, options=options)
+    sender = Sender(spools, host_id=host, key=key, kafka=KafkaConnection(stack.kafka), options=options)
     arrived = Arrived(stack.kafka, names, host, key.public)
 
     def append(stream: str, first: int, count: int) -> None:
@@ -282,7 +283,7 @@ def test_what_kafka_refuses_for_its_size_is_cut_or_dropped_and_the_rest_goes_on(
     admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "20000"})])
     key, host = SigningKey.generate(), new_host_id()
     spools = Spools(tmp_path, [StreamSpec("logs", topic, 1, False)])
-    sender = Sender(spools, host_id=host, key=key, bootstrap=stack.kafka)
+    sender = Sender(spools, host_id=host, key=key, kafka=KafkaConnection(stack.kafka))
     noise = random.Random(1)  # gzip finds nothing to save in it
     lines = [b"%03d %s" % (i, noise.randbytes(2000).hex().encode()) for i in range(60)]
     lines[30] = b"030 " + noise.randbytes(30_000).hex().encode()

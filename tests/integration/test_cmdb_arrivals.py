@@ -122,10 +122,10 @@ def test_what_is_refused_names_its_reason(asking: Asking) -> None:
     assert "but here it is" in error(asking.ask("x", time=format_time(datetime.now(UTC) + timedelta(seconds=400))), 401)
     assert "not one of host" in error(asking.ask("x", key=stranger), 403)
     header = authorization(asking.key, host=asking.id, method="GET", target="/api/v1/hosts/other")
-    assert "The signature is not" in error(asking.ask("x", header=header), 403)
+    assert "the signature is not" in error(asking.ask("x", header=header), 403)
     unknown = new_host_id()
     assert unknown in error(asking.ask("x", host=unknown), 404)  # signed as another than it asks for
-    assert "No host" in error(Asking(asking.app, unknown, stranger).ask("x"), 404)
+    assert "no host" in error(Asking(asking.app, unknown, stranger).ask("x"), 404)
     with asking.app.app_context(), unit_of_work():
         db.session.execute(update(HostKey).where(HostKey.kid == asking.key.kid).values(revoked=True))
     assert "was revoked" in error(asking.ask("x"), 403)

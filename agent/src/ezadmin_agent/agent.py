@@ -49,7 +49,7 @@ class Agent:
     """An agent as configured. Raises ConfigError, AlreadyRunning, IdentityError, WireError, SpoolError when made."""
 
     def __init__(self, config: Config, file: Optional[Path] = None) -> None:
-        if config.bootstrap is None:
+        if config.kafka is None:
             raise ConfigError('no broker is configured; write bootstrap = "host:port" under [kafka]')
         self._config = config
         self._started = times.now()
@@ -72,7 +72,7 @@ class Agent:
             self._spools,
             host_id=identity.host_id,
             key=identity.key,
-            bootstrap=config.bootstrap,
+            kafka=config.kafka,
             options={"proxy_url": config.proxy} if config.proxy else None,
             bytes_per_second=config.replay_bytes,
         )
@@ -235,7 +235,7 @@ class Agent:
             "interval": self._config.interval,
             "host.id": self.host_id,
             "last_tick": self._last_tick,
-            "kafka": {"bootstrap": self._config.bootstrap, "connected": self._sender.connected},
+            "kafka": {"bootstrap": str(self._config.kafka), "connected": self._sender.connected},
             "rss_bytes": rss(),
             "cpu_seconds": round(time.process_time(), 3),
             "spool": {"bytes": self._spools.disk_bytes, "cap_bytes": self._spools.cap_bytes},

@@ -1,23 +1,50 @@
-"""``ezadmin-agent check``: every step between this host and the topics, each with its time and what to do if it fails."""
+"""``ezadmin-agent check``: every step from this host to Elasticsearch, each with its time and what to do if it fails.
+
+The host has no right to read Kafka or Elasticsearch: whether a record has arrived is asked of the web application, in a
+request signed with the host's own key.
+"""
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
+import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any, Callable, NamedTuple, Optional
 
 from ezadmin_agent import __version__
 from ezadmin_agent.config import Config
 from ezadmin_agent.identity import Identity, IdentityError, load_or_make
-from ezadmin_wire import batch, ids, state, times
+from ezadmin_wire import batch, ids, requests, state, times
 from ezadmin_wire.errors import WireError
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.state import AgentStatus
 
 TIMEOUT = 5.0
+WAIT = 30.0
+"""Seconds in which a record has to arrive: a pipeline under load takes its time, a stopped one for ever."""
+RENEW_DAYS = 14
+SKEW_SECONDS = 5
+UNKNOWN_TOPIC = 3  # error code of Kafka's protocol
+
+# X509_V_ERR_… of OpenSSL
+_CERTIFICATE_HINTS = {
+    9: "it is not valid yet: is this host's clock right?",
+    10: "it has expired: renew it there, or set this host's clock",
+    18: "it is signed by itself: write ca_file = its own file if it is the right one",
+    19: "ca_file must hold the certificate of the authority that signed it",
+    20: "ca_file must hold the certificate of the authority that signed it",
+    21: "ca_file must hold the certificate of the authority that signed it",
+    62: "reach it by a name that the certificate is for (for a broker: bootstrap and advertised.listeners)",
+    64: "reach it by an address that the certificate is for (for a broker: bootstrap and advertised.listeners)",
+}
 
 
 class Step(NamedTuple):
@@ -36,8 +63,15 @@ class _Failed(Exception):
         self.hint = hint
 
 
-def run(config: Config) -> Iterator[Step]:
-    """The steps, as they are done. What depends on a failed step is left out."""
+class _Advice(NamedTuple):
+    """Found right, and yet there is something to do."""
+
+    text: str
+    hint: str
+
+
+def run(config: Config, wait: float = WAIT) -> Iterator[Step]:
+    """The steps, as they are done. What depends on a failed step is left out. ``wait``: seconds for a record to arrive."""
     found: list[Identity] = []
 
     def identity() -> str:
@@ -53,38 +87,76 @@ def run(config: Config) -> Iterator[Step]:
             raise _Failed(f"cannot write in {config.state_dir}: {error.strerror}", "free some disk space") from error
         return f"host.id {found[0].host_id}, key {found[0].key.kid}, {config.state_dir} can be written"
 
-    step = _timed("identity", identity)
-    yield step
-    if config.bootstrap is None:
+    yield _timed("identity", identity)
+    if config.kafka is None:
         hint = 'write bootstrap = "host:port" under [kafka]'
         yield Step("kafka", False, 0.0, "no broker is configured", hint)
         return
-    target = (
-        config.bootstrap if config.proxy is None else config.proxy.partition("://")[2].rpartition("@")[2].rstrip("/")
-    )
-    reached = False
-    for address in target.split(","):
-        host, _, port = address.strip().rpartition(":")
-        host = host.strip("[]")
-        names = _timed(f"dns {host}", lambda host=host: _resolve(host))  # type: ignore[misc]
-        yield names
-        if names.ok:
-            connected = _timed(f"tcp {host}:{port}", lambda host=host, port=port: _connect(host, int(port)))  # type: ignore[misc]
-            yield connected
-            reached = reached or bool(connected.ok)
-    yield Step("tls", None, 0.0, "not done: the connection is configured without TLS; batches are signed all the same")
-    if not reached or not found:
+    kafka = config.kafka
+    settings = _timed("settings", lambda: _settings(kafka))
+    yield settings
+    reached = yield from _network(config, kafka, bool(settings.ok))
+    if not (reached and found and settings.ok):
         return
-    yield from _kafka(config, found[0])
+    event = yield from _kafka(config, kafka, found[0])
+    if event is None:
+        return
+    if config.server is None:
+        text = "not done: no address of the web application is configured"
+        yield Step("read back", None, 0.0, text, 'write server = "https://…" at the top of the configuration')
+        return
+    yield from _read_back(config, found[0], event, wait)
 
 
-def _timed(name: str, action: Callable[[], str]) -> Step:
+def _timed(name: str, action: Callable[[], object]) -> Step:
     begin = time.monotonic()
+    ok, hint = True, ""
     try:
-        text, ok, hint = action(), True, ""
+        done = action()
+        text, hint = done if isinstance(done, _Advice) else (str(done), "")
     except _Failed as failed:
         text, ok, hint = str(failed), False, failed.hint
     return Step(name, ok, (time.monotonic() - begin) * 1000, text, hint)
+
+
+# ------------------------------------------------------------------ the network
+
+
+def _settings(kafka: KafkaConnection) -> str:
+    try:
+        kafka.check_files("[kafka]")
+    except WireError as error:
+        raise _Failed(str(error), "mend the configuration or the file that it names") from error
+    return f"{kafka}; the files it names can be read"
+
+
+def _network(config: Config, kafka: KafkaConnection, settings_ok: bool) -> Generator[Step, None, bool]:
+    """The steps for each broker, or for the proxy before them; returns whether one of them can be talked to."""
+    proxied = config.proxy is not None
+    servers = [str(config.proxy).partition("://")[2].rpartition("@")[2].rstrip("/")] if proxied else kafka.servers
+    reached = False
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        host = host.strip("[]")
+        names = _timed(f"dns {host}", lambda host=host: _resolve(host))  # type: ignore[misc]
+        yield names
+        if not names.ok:
+            continue
+        connected = _timed(f"tcp {host}:{port}", lambda host=host, port=port: _connect(host, int(port)))  # type: ignore[misc]
+        yield connected
+        good = bool(connected.ok)
+        if good and kafka.tls and settings_ok and not proxied:
+            secured = _timed(f"tls {host}:{port}", lambda host=host, port=port: _tls(kafka, host, int(port)))  # type: ignore[misc]
+            yield secured
+            good = bool(secured.ok)
+        reached = reached or good
+    if not kafka.tls:
+        yield Step(
+            "tls", None, 0.0, "not done: the connection is configured without TLS; batches are signed all the same"
+        )
+    elif proxied:
+        yield Step("tls", None, 0.0, "not done apart: the connection to the brokers leads through the proxy")
+    return reached
 
 
 def _resolve(host: str) -> str:
@@ -111,52 +183,144 @@ def _connect(host: str, port: int) -> str:
         raise _Failed(f"no connection: {error.strerror or error}", hint) from error
 
 
-def _kafka(config: Config, identity: Identity) -> Iterator[Step]:
-    from kafka import KafkaProducer
+def _tls(kafka: KafkaConnection, host: str, port: int) -> object:
+    context = kafka.tls_context() or ssl.create_default_context()
+    try:
+        with context.wrap_socket(socket.create_connection((host, port), TIMEOUT), server_hostname=host) as secured:
+            certificate: dict[str, Any] = secured.getpeercert() or {}
+            version = secured.version()
+    except ssl.SSLCertVerificationError as error:
+        hint = _CERTIFICATE_HINTS.get(error.verify_code, "look at it: openssl s_client -connect " + f"{host}:{port}")
+        raise _Failed(f"the broker's certificate is not good: {error.verify_message}", hint) from error
+    except ssl.SSLError as error:
+        why = (error.reason or str(error)).replace("_", " ").lower()
+        raise _Failed(f"no TLS: {why}", "is this a listener with TLS, and does it take our certificate?") from error
+    except OSError as error:
+        why = error.strerror or str(error) or type(error).__name__
+        raise _Failed(f"no TLS: {why}", "is this a listener with TLS? Look into the broker's log") from error
+    days = int((ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) // 86400)
+    names = ", ".join(value for _, value in certificate.get("subjectAltName", ())) or "no name"
+    text = f"{version}, certificate for {names}, signed by {_common_name(certificate)}, valid for {days} more days"
+    return _Advice(text, "renew the broker's certificate") if days < RENEW_DAYS else text
+
+
+def _common_name(certificate: dict[str, Any]) -> str:
+    issuer = {name: value for parts in certificate.get("issuer", ()) for name, value in parts}
+    return str(issuer.get("commonName") or issuer.get("organizationName") or "an authority without a name")
+
+
+# ------------------------------------------------------------------ Kafka
+
+
+def _kafka(config: Config, kafka: KafkaConnection, identity: Identity) -> Generator[Step, None, Optional[str]]:
+    """The steps at the brokers; returns the ``_id`` of the event that was written, None if it was not."""
+    from kafka import KafkaAdminClient, KafkaProducer
     from kafka.errors import KafkaError
 
     from ezadmin_agent.sender import PRODUCER
 
-    options: dict[str, Any] = {**PRODUCER, "client_id": "ezadmin-agent-check", "delivery_timeout_ms": 8000}
-    options["request_timeout_ms"] = 5000
+    more: dict[str, Any] = {**kafka.options(), "client_id": "ezadmin-agent-check", "request_timeout_ms": 5000}
     if config.proxy:
-        options["proxy_url"] = config.proxy
+        more["proxy_url"] = config.proxy
     made: list[Any] = []
+    names = config.names
 
     def sign_in() -> str:
         try:
-            brokers = [part.strip() for part in (config.bootstrap or "").split(",")]
-            made.append(KafkaProducer(bootstrap_servers=brokers, **options))
-        except KafkaError as error:
-            raise _Failed(
-                f"no broker speaks Kafka there: {type(error).__name__}: {error}",
-                "look into the broker's log; a listener with TLS or SASL refuses a plain connection so",
-            ) from error
+            made.append(KafkaProducer(**{**PRODUCER, **more, "delivery_timeout_ms": 8000}))
+        except (KafkaError, OSError) as error:
+            raise _no_broker(kafka, error, proxied=config.proxy is not None) from error
+        if kafka.sasl:
+            return f"signed in as {kafka.user} ({kafka.sasl})"
+        if kafka.certificate_file:
+            return "the broker takes our certificate"
         return "the broker answers; sign-in is not configured"
 
-    step = _timed("kafka", sign_in)
-    yield step
+    yield _timed("sign-in", sign_in)
     if not made:
-        return
+        return None
     producer = made[0]
+    event: Optional[str] = None
     try:
+        rights = _timed("rights", lambda: _rights(KafkaAdminClient, more, (names.metrics, names.logs, names.state)))
+        yield rights
         for topic, stream, dataset, line in _documents(config, identity):
-            yield _timed(
+            epoch = ids.new_epoch()
+            written = _timed(
                 f"topic {topic}",
-                lambda t=topic, s=stream, d=dataset, one=line: _produce(producer, identity, t, s, d, one),  # type: ignore[misc]
+                lambda t=topic, s=stream, e=epoch, d=dataset, one=line: _produce(producer, identity, t, s, e, d, one),  # type: ignore[misc]
             )
+            yield written
+            if written.ok and topic == names.logs:
+                event = ids.event_id(ids.event_id_prefix(identity.host_id, stream, epoch), 0)
     finally:
         try:
             producer.close(timeout=2)
         except KafkaError:
             pass
-    yield Step(
-        "read back",
-        None,
-        0.0,
-        "not done: no address of the web app is configured for agents; look there for the event "
-        '"communication test" of this host',
+    return event
+
+
+def _no_broker(kafka: KafkaConnection, error: Exception, proxied: bool) -> _Failed:
+    """Why there is no connection: the client's own error says only that there is none, unless the sign-in failed."""
+    from kafka.errors import (
+        SaslAuthenticationFailedError,
+        UnsupportedSaslMechanismError,
     )
+
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, SaslAuthenticationFailedError) or "SaslAuthenticationFailed" in text:
+        return _Failed(
+            f"the broker refuses the sign-in of {kafka.user} ({kafka.sasl})",
+            "a wrong name or password, or the user is not there: kafka-configs.sh --describe --entity-type users",
+        )
+    if isinstance(error, UnsupportedSaslMechanismError) or "UnsupportedSaslMechanism" in text:
+        return _Failed(
+            f"the broker does not know {kafka.sasl}", "write sasl = one of the listener's sasl.enabled.mechanisms"
+        )
+    found = {} if proxied else {server: why for server, why in kafka.probe(TIMEOUT).items() if why is not None}
+    if found:
+        return _Failed(
+            f"no broker speaks Kafka there: {'; '.join(f'{server}: {why}' for server, why in found.items())}",
+            "look into the broker's log",
+        )
+    return _Failed(
+        f"no broker takes us in: {text}",
+        "look into the broker's log; a listener with sign-in ends a connection without one: write sasl, user and "
+        "password_file under [kafka]",
+    )
+
+
+def _rights(make_admin: Callable[..., Any], options: dict[str, Any], topics: tuple[str, ...]) -> str:
+    """What the broker says this sign-in may do with the topics: nothing is written to find it out."""
+    from kafka.errors import KafkaError
+
+    try:
+        admin = make_admin(**options)
+        try:
+            found = {one["name"]: one for one in admin.describe_topics(list(topics))}
+        finally:
+            admin.close()
+    except (KafkaError, OSError) as error:
+        raise _Failed(
+            f"the broker does not say: {type(error).__name__}: {error}", "look into the broker's log"
+        ) from error
+    missing = [topic for topic in topics if found[topic]["error_code"] == UNKNOWN_TOPIC]
+    refused = [topic for topic in topics if "WRITE" not in found[topic]["authorized_operations"]]
+    if missing:
+        raise _Failed(
+            f"not there: {', '.join(missing)}",
+            "compare prefix with that of the pipeline, and run: ezadmin-pipeline setup",
+        )
+    if refused:
+        raise _Failed(
+            f"this sign-in may not write to {', '.join(refused)}", "give it the right to (ACL Write on the topic)"
+        )
+    more = sorted({one for topic in topics for one in found[topic]["authorized_operations"]} - {"WRITE", "DESCRIBE"})
+    text = f"may write to {', '.join(topics)}"
+    if more:
+        return f"{text}; more than an agent needs: {', '.join(more)}"
+    return text
 
 
 def _documents(config: Config, identity: Identity) -> Iterator[tuple[str, str, str, bytes]]:
@@ -186,7 +350,7 @@ def _documents(config: Config, identity: Identity) -> Iterator[tuple[str, str, s
     yield config.names.logs, "check", "ezadmin.agent", json.dumps(event, separators=(",", ":")).encode()
 
 
-def _produce(producer: Any, identity: Identity, topic: str, stream: str, dataset: str, line: bytes) -> str:
+def _produce(producer: Any, identity: Identity, topic: str, stream: str, epoch: str, dataset: str, line: bytes) -> str:
     from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
     now = times.now()
@@ -195,7 +359,7 @@ def _produce(producer: Any, identity: Identity, topic: str, stream: str, dataset
         host=identity.host_id,
         topic=topic,
         stream=stream,
-        epoch=ids.new_epoch(),
+        epoch=epoch,
         seq=0,
         lines=[line],
         dataset=dataset,
@@ -221,3 +385,140 @@ def _produce(producer: Any, identity: Identity, topic: str, stream: str, dataset
     except KafkaError as error:
         raise _Failed(f"not written: {type(error).__name__}: {error}", "look into the broker's log") from error
     return f"a signed record was written, partition {written.partition} offset {written.offset}"
+
+
+# ------------------------------------------------------------------ the way back
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Follow no redirect: the signature is for the configured server alone."""
+        return
+
+
+def _read_back(config: Config, identity: Identity, event: str, wait: float) -> Iterator[Step]:
+    """Ask the web application for the event until it is there; the first answer also tells how far the clocks differ."""
+    begin = time.monotonic()
+    answers: list[_Answer] = []
+
+    def ask() -> _Answer:
+        answers.append(_ask(config, identity, event))
+        return answers[-1]
+
+    def clock() -> object:
+        skew = ask().skew
+        if skew is None:
+            return "the server tells no time"
+        if abs(skew) > requests.WINDOW_SECONDS:
+            way = "ahead of" if skew > 0 else "behind"
+            raise _Failed(f"this host's clock is {abs(skew):.0f} s {way} the server's", _CLOCK)
+        text = f"within {max(1.0, abs(skew)):.0f} s of the server's"
+        return _Advice(text, _CLOCK) if abs(skew) > SKEW_SECONDS else text
+
+    def arrive() -> str:
+        while True:
+            answer = answers[-1]
+            if answer.status in (401, 403, 404):
+                raise _Failed(f"the web application refuses: {answer.text}", _REFUSED[answer.status])
+            if answer.arrived:
+                return f"the event is in Elasticsearch {time.monotonic() - begin:.1f} s after it was written"
+            if time.monotonic() - begin > wait:
+                if answer.status != 200:
+                    raise _Failed(f"the web application cannot tell: {answer.text}", "look into its log")
+                raise _Failed(
+                    f"written, but not in Elasticsearch after {wait:.0f} s",
+                    "does the pipeline run, is it behind, or is the event a dead letter? On its machine: "
+                    "ezadmin-pipeline check; ezadmin-pipeline dlq ls",
+                )
+            time.sleep(0.3)
+            ask()
+
+    server = _timed(f"server {config.server}", lambda: _name_of(ask()))
+    yield server
+    if not answers:
+        return
+    yield _timed("clock", clock)
+    yield _timed("read back", arrive)
+
+
+_CLOCK = "set the clock: is a time service (chrony, systemd-timesyncd) running?"
+_REFUSED = {
+    401: "the signature is too old or was changed on its way: compare the clocks",
+    403: "register the key that `ezadmin-agent identity` prints: ezadmin-cmdb host add … --add-key",
+    404: "register this host: ezadmin-cmdb host add, with what `ezadmin-agent identity` prints",
+}
+
+
+class _Answer(NamedTuple):
+    """``skew``: seconds that this host's clock is ahead. ``arrived`` only with status 200."""
+
+    status: int
+    text: str
+    arrived: bool
+    skew: Optional[float]
+
+
+def _name_of(answer: _Answer) -> str:
+    return f"the web application answers ({answer.status})"
+
+
+def _ask(config: Config, identity: Identity, event: str) -> _Answer:
+    """One signed question. Raises _Failed if what answers is not the web application."""
+    target = f"/api/v1/hosts/{identity.host_id}/arrivals/{event}"
+    header = requests.authorization(identity.key, host=identity.host_id, method="GET", target=target)
+    asked = urllib.request.Request(f"{config.server}{target}", headers={"Authorization": header})  # noqa: S310
+    try:
+        context = ssl.create_default_context(cafile=config.server_ca_file)
+    except OSError as error:
+        raise _Failed(
+            f"server_ca_file {config.server_ca_file}: {error.strerror or error}", "name a PEM file"
+        ) from error
+    opener = urllib.request.build_opener(_Stay(), urllib.request.HTTPSHandler(context=context))
+    sent = time.time()
+    try:
+        with opener.open(asked, timeout=TIMEOUT) as answer:
+            status, headers, body = answer.status, answer.headers, answer.read(1 << 16)
+    except urllib.error.HTTPError as error:
+        with error:
+            status, headers, body = error.code, error.headers, error.read(1 << 16)
+    except urllib.error.URLError as error:
+        raise _unreached(error.reason) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreached(error) from error
+    if 300 <= status < 400:
+        raise _Failed(f"the server sends us on to {headers.get('Location')}", "write this address as server")
+    try:
+        table = json.loads(body)
+        text = str(table["error"]["message"]) if "error" in table else ""
+        arrived = bool(table.get("arrived"))
+        known = bool(text) or "arrived" in table
+    except (ValueError, TypeError, KeyError, AttributeError):
+        known = False
+    if not known:
+        raise _Failed(
+            f"what answers ({status}) is not ezadmin's web application", "check the address that server = names"
+        )
+    skew = None
+    try:
+        skew = (
+            (sent + time.time()) / 2 - parsedate_to_datetime(headers["Date"]).timestamp() - 0.5
+        )  # Date has no fractions
+    except (TypeError, ValueError):
+        pass
+    return _Answer(status, text, arrived, skew)
+
+
+def _unreached(error: object) -> _Failed:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = _CERTIFICATE_HINTS.get(error.verify_code, "is server_ca_file the right authority?")
+        return _Failed(
+            f"the server's certificate is not good: {error.verify_message}",
+            hint.replace("ca_file", "server_ca_file"),
+        )
+    if isinstance(error, ssl.SSLError):
+        return _Failed(f"no TLS: {(error.reason or str(error)).replace('_', ' ').lower()}", "is it http:// instead?")
+    if isinstance(error, socket.gaierror):
+        return _Failed(f"the name is not known: {error.strerror}", "check the address that server = names")
+    if isinstance(error, ConnectionRefusedError):
+        return _Failed("no connection: nothing listens there", "is the web application running, at this port?")
+    return _Failed(f"no answer: {error}", "a firewall between here and there, or a wrong address")

@@ -19,6 +19,8 @@ from ezadmin_agent.logs.levels import RANK
 from ezadmin_agent.logs.patterns import PatternError
 from ezadmin_agent.logs.rules import ENCODINGS, Multiline, RuleConfig, Rules
 from ezadmin_wire.errors import WireError
+from ezadmin_wire.kafka import SETTINGS as KAFKA_SETTINGS
+from ezadmin_wire.kafka import KafkaConnection, brokers_problem
 from ezadmin_wire.names import Names
 
 if sys.version_info >= (3, 11):
@@ -58,12 +60,17 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """The whole configuration. ``logs`` None: find the system log. ``cpu_percent`` of one core, ``memory_mib`` resident."""
+    """The whole configuration. ``logs`` None: find the system log. ``cpu_percent`` of one core, ``memory_mib`` resident.
+
+    ``server`` is the URL of the web application, without a slash at its end.
+    """
 
     state_dir: Path = Path("/var/lib/ezadmin-agent")
     names: Names = field(default_factory=Names)
     interval: int = 10
-    bootstrap: Optional[str] = None
+    server: Optional[str] = None
+    server_ca_file: Optional[str] = None
+    kafka: Optional[KafkaConnection] = None
     proxy: Optional[str] = None
     cap_bytes: Optional[int] = None
     cpu_percent: float = 2.0
@@ -97,13 +104,6 @@ def _prefix(value: str) -> Optional[str]:
         Names(value)
     except WireError as error:
         return str(error)
-    return None
-
-
-def _brokers(value: str) -> Optional[str]:
-    for broker in value.split(","):
-        if not re.fullmatch(r"\s*(\[[0-9a-fA-F:]+\]|[^\s:,]+):[0-9]{1,5}\s*", broker):
-            return f'{broker!r} is no broker; write "host:port"'
     return None
 
 
@@ -170,14 +170,36 @@ SETTINGS: tuple[Setting, ...] = (
         check=_between(1, 60, "write 1 to 60 seconds"),
     ),
     Setting(
-        "kafka",
-        "bootstrap",
+        "",
+        "server",
         str,
         None,
-        'text, such as "kafka1:9092,kafka2:9092"',
-        "Brokers, several with commas. Required to run",
-        "kafka1:9092,kafka2:9092",
-        _brokers,
+        'text, such as "https://ezadmin.example.com"',
+        'Address of the web application, which "check" asks whether a record has arrived',
+        "https://ezadmin.example.com",
+        _must(r"https?://[^\s/?#]+(/[^\s?#]*)?", 'write "https://host" or "http://host:port"'),
+    ),
+    Setting(
+        "",
+        "server_ca_file",
+        str,
+        None,
+        "the path of a PEM file",
+        "Certificates of the authority that signed the server's. Without it: those that the system trusts",
+        "/etc/ezadmin/server-ca.pem",
+    ),
+    *(
+        Setting(
+            "kafka",
+            one.key,
+            one.kind,
+            one.default,
+            one.want,
+            f"{one.about}. Required to run" if one.key == "bootstrap" else one.about,
+            one.sample,
+            brokers_problem if one.key == "bootstrap" else lambda value: None if value != "" else "it is empty",
+        )
+        for one in KAFKA_SETTINGS
     ),
     Setting(
         "kafka",
@@ -493,6 +515,10 @@ class _Reader:
         for name in TABLES:
             if name not in MANY and not isinstance(table.get(name, {}), dict):
                 raise self._error(name, "", f"write a table [{name}]")
+        if isinstance(table.get("kafka"), dict) and "password" in table["kafka"]:
+            raise self._error(
+                "password", "kafka", "a password does not stand here: write password_file or password_env"
+            )
         kafka, spool, limits, surge = (
             self._table(table.get(name, {}), name) for name in ("kafka", "spool", "limits", "surge")
         )
@@ -503,7 +529,9 @@ class _Reader:
             state_dir=Path(root["state_dir"]),
             names=Names(root["prefix"]),
             interval=root["interval"],
-            bootstrap=kafka["bootstrap"],
+            server=None if root["server"] is None else root["server"].rstrip("/"),
+            server_ca_file=root["server_ca_file"],
+            kafka=self._kafka(kafka),
             proxy=kafka["proxy"],
             cap_bytes=spool["cap_bytes"],
             cpu_percent=float(limits["cpu_percent"]),
@@ -514,6 +542,21 @@ class _Reader:
             surge_share=float(surge["spool_share"]),
             logs=None if logs is None else tuple(self._log(entry) for entry in logs),
         )
+
+    def _kafka(self, found: Mapping[str, Any]) -> Optional[KafkaConnection]:
+        """The connection; its files are looked at only where it is used: the agent starts without them, and says so."""
+        given = {one.key: found[one.key] for one in KAFKA_SETTINGS}
+        if given["bootstrap"] is None:
+            return None
+        connection = KafkaConnection(**given)
+        try:
+            connection.check("kafka")
+        except WireError as error:
+            text = str(error).partition(": ")[2]
+            raise self._error(
+                next((key for key in given if re.match(rf"{key}\b", text)), "sasl"), "kafka", text
+            ) from error
+        return connection
 
     def _log(self, table: Mapping[str, Any]) -> LogConfig:
         found = self._table(table, "logs")

@@ -57,8 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", _status, "what the running agent does")
     status.add_argument("--json", action="store_true", help="all of it as JSON")
     add("identity", _identity, "make host.id and key if they are not there, and print them (never the private key)")
-    check = add("check", _check, "test every step between this host and the topics; sends a record that says so")
+    check = add("check", _check, "test every step from this host to Elasticsearch; sends a record that says so")
     check.add_argument("--json", action="store_true", help="one JSON object per step")
+    check.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="for a record to arrive (30)")
     diagnose = add("diagnose", _diagnose, "an archive for those who help, secrets masked, without the private key")
     diagnose.add_argument("--out", type=Path, metavar="FILE", help="else ezadmin-agent-HOST-TIME.tar.gz here")
     settings = commands.add_parser("config", help="check the configuration file, or print an example of it")
@@ -119,8 +120,13 @@ def _config_check(options: argparse.Namespace) -> int:
     found = config.load(options.config)
     path = config.find(options.config)
     warnings = []
-    if found.bootstrap is None:
+    if found.kafka is None:
         warnings.append('no broker: "run" needs bootstrap = "host:port" under [kafka]')
+    else:
+        try:
+            found.kafka.check_files("[kafka]")
+        except WireError as error:
+            warnings.append(str(error))
     for entry in found.logs or ():
         log_path = entry.path
         if log_path is not None and log_path.exists() and not os.access(log_path, os.R_OK):
@@ -141,7 +147,7 @@ def _check(options: argparse.Namespace) -> int:
 
     log.setup("console", "critical")
     failed = False
-    for step in check.run(config.load(options.config)):
+    for step in check.run(config.load(options.config), options.wait):
         failed = failed or step.ok is False
         if options.json:
             print(json.dumps(step._asdict()), flush=True)

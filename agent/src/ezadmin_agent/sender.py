@@ -31,6 +31,8 @@ from ezadmin_agent.log import Repeated
 from ezadmin_agent.spool import Frame, Position, Spools
 from ezadmin_wire import batch, times
 from ezadmin_wire.batch import ANY_DATASET
+from ezadmin_wire.errors import WireError
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.signing import SigningKey
 
 log = logging.getLogger(__name__)
@@ -93,10 +95,10 @@ class _Stream:
 class Sender:
     """Sends the frames of ``spools`` as host ``host_id``, signed with ``key``.
 
-    ``bootstrap`` is the broker list as Kafka clients write it; ``options`` override those of :data:`PRODUCER` (TLS,
-    SASL, time limits); ``clock`` gives the wire time of the header ``sent``; ``make_producer(**options)`` makes the
-    producer. At most ``in_flight_bytes`` are under way, and at most ``bytes_per_second`` are sent, before compression, so
-    that what an outage left does not come as a flood. Several senders, of several hosts, can live in one process.
+    ``kafka`` says how to reach the brokers; ``options`` override those of :data:`PRODUCER` (time limits); ``clock`` gives
+    the wire time of the header ``sent``; ``make_producer(**options)`` makes the producer. At most ``in_flight_bytes`` are
+    under way, and at most ``bytes_per_second`` are sent, before compression, so that what an outage left does not come as
+    a flood. Several senders, of several hosts, can live in one process.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Sender:
         *,
         host_id: str,
         key: SigningKey,
-        bootstrap: str,
+        kafka: KafkaConnection,
         options: Optional[Mapping[str, Any]] = None,
         clock: Callable[[], str] = times.now,
         in_flight_bytes: int = 8 << 20,
@@ -116,7 +118,7 @@ class Sender:
         self._host_id = host_id
         self._key = key
         self._options = {**PRODUCER, "client_id": f"ezadmin-agent-{host_id[:8]}", **(options or {})}
-        self._options["bootstrap_servers"] = [part.strip() for part in bootstrap.split(",") if part.strip()]
+        self._kafka = kafka
         self._clock = clock
         self._budget = in_flight_bytes
         self._rate = bytes_per_second
@@ -235,17 +237,23 @@ class Sender:
         if time.monotonic() < self._producer_at or all(spool.pending_lines == 0 for spool in self._spools):
             return False
         try:
-            self._producer = self._make_producer(**self._options)
-        except (KafkaError, OSError) as error:
+            # the options are asked for each time: a password or certificate may have been renewed
+            self._producer = self._make_producer(**self._options, **self._kafka.options())
+        except (KafkaError, OSError, WireError) as error:
             wait = self._producer_backoff.next()
             self._producer_at = time.monotonic() + wait
-            self._trouble.tell(
-                "", f"no Kafka broker answers at {','.join(self._options['bootstrap_servers'])}: {_text(error)}"
-            )
+            self._trouble.tell("", f"no connection to Kafka at {self._kafka}: {self._why(error)}")
             return False
-        log.info("connected to Kafka at %s", ",".join(self._options["bootstrap_servers"]))
+        log.info("connected to Kafka at %s", self._kafka)
         self._trouble.over("")
         return True
+
+    def _why(self, error: Exception) -> str:
+        """What kept the producer from a connection: its own error says only that there is none."""
+        if isinstance(error, WireError) or "proxy_url" in self._options:
+            return _text(error)
+        found = {server: text for server, text in self._kafka.probe(2.0).items() if text is not None}
+        return "; ".join(f"{server}: {text}" for server, text in found.items()) or _text(error)
 
     def _drop_producer(self) -> None:
         self._renew = False

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ezadmin_agent.sender import Sender
 from ezadmin_agent.spool import SpoolFull, Spools, StreamSpec
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.times import format_time
@@ -77,7 +78,11 @@ class SimulatedHost:
         if proxy:
             options["proxy_url"] = proxy
         self._sender = Sender(
-            self._spools, host_id=host_id(number), key=load_key(state, number), bootstrap=kafka, options=options
+            self._spools,
+            host_id=host_id(number),
+            key=load_key(state, number),
+            kafka=KafkaConnection(kafka),
+            options=options,
         )
         self._sender.start()
 

@@ -1,13 +1,13 @@
 """Requests of hosts: signed with the host's own key, as :mod:`ezadmin_wire.requests` says. No person is asked to sign in.
 
 What is refused names its reason, so that ``ezadmin-agent check`` can tell what to do: 401 for no or a stale signature, 404
-for a host that is not known here, 403 for a key that is not (or no longer) its own.
+for a host that is not known here, 403 for a key that is not (or no longer) its own. The texts are read on a host's command
+line, and so in English alone.
 """
 
 from __future__ import annotations
 
 from flask import request
-from flask_babel import gettext as _
 
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.errors import DomainError, NotFound
@@ -35,19 +35,19 @@ def requesting_host(host_id: str) -> Host:
     try:
         claim = parse(request.headers.get("Authorization", ""))
     except WireError as error:
-        raise NotSigned(_("This request is for hosts alone, which sign it with their key.")) from error
+        raise NotSigned("this request is for hosts alone, which sign it with their key") from error
     moment = now()
     if abs(claim.age(moment)) > WINDOW_SECONDS:
-        raise NotSigned(_("The request was signed at %(time)s, but here it is %(now)s.", time=claim.time, now=moment))
+        raise NotSigned(f"the request was signed at {claim.time}, but here it is {moment}")
     host = db.session.get(Host, host_id) if claim.host == host_id else None
     if host is None:
-        raise NotFound(_("No host %(host)s is known here.", host=host_id))
+        raise NotFound(f"no host {host_id} is known here")
     key = next((key for key in host.keys if key.kid == claim.kid), None)
     if key is None:
-        raise WrongKey(_("Key %(kid)s is not one of host %(host)s.", kid=claim.kid, host=host.name))
+        raise WrongKey(f"key {claim.kid} is not one of host {host.name}")
     if key.revoked:
-        raise WrongKey(_("Key %(kid)s of host %(host)s was revoked.", kid=claim.kid, host=host.name))
+        raise WrongKey(f"key {claim.kid} of host {host.name} was revoked")
     target = request.full_path if request.query_string else request.path
     if not claim.signed_by(VerifyKey.from_hex(key.public), request.method, target, request.get_data(cache=True)):
-        raise WrongKey(_("The signature is not that of key %(kid)s.", kid=claim.kid))
+        raise WrongKey(f"the signature is not that of key {claim.kid}")
     return host
