@@ -207,6 +207,7 @@ class Engine:
         self.resent = 0
         self.lines = 0
         self.ignored = 0
+        self.sampled = 0
         self.unverified = 0
         self.clocks = Clocks()
 
