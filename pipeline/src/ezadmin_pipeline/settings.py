@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ezadmin_wire import WireError
 from ezadmin_wire.elastic import ElasticConnection
@@ -22,6 +22,13 @@ SIGNATURE_MODES = ("required", "warn", "off")
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the text names the file, the key and what to write."""
+
+
+class Address(NamedTuple):
+    """Where something listens; port 0: one that is free."""
+
+    host: str
+    port: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,9 @@ class Settings:
     """After how long without a sign of life Kafka gives a worker's partitions to others."""
     member: str | None = None
     """Name of this worker in the group: one that comes back under its name within ``session_timeout`` goes on at once."""
+
+    metrics_listen: Address | None = None
+    """Where ``/metrics`` is served; of several workers the first one there, the others on the ports after it."""
 
     def verify_keys(self) -> list[VerifyKey]:
         """The keys by which config records are believed."""
@@ -84,7 +94,7 @@ _NUMBERS: dict[str, tuple[type[int] | type[float], ...]] = {
 
 def parse(table: Mapping[str, Any], where: str) -> Settings:
     """Check a decoded TOML table; ``where`` names it in errors. Raises SettingsError."""
-    known = {"prefix", "kafka", "elasticsearch", "signatures", "config_public_key", "member", *_NUMBERS}
+    known = {"prefix", "kafka", "elasticsearch", "signatures", "config_public_key", "member", "metrics_listen", *_NUMBERS}
     for key in table:
         if key not in known:
             raise SettingsError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
@@ -109,6 +119,8 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         raise SettingsError(str(error)) from error
     if "member" in table:
         values["member"] = _text(table, "member", where)
+    if "metrics_listen" in table:
+        values["metrics_listen"] = address(_text(table, "metrics_listen", where), f"{where}: metrics_listen")
     mode = _text(table, "signatures", where, "required")
     if mode not in SIGNATURE_MODES:
         raise SettingsError(f"{where}: signatures = {mode!r}: write one of {', '.join(SIGNATURE_MODES)}")
@@ -124,6 +136,15 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
             f"{where}: config_public_key is missing: write the public key that `ezadmin-cmdb key generate` printed"
         )
     return Settings(**values)
+
+
+def address(text: str, where: str) -> Address:
+    """``host:port``, with an IPv6 address in brackets. Raises SettingsError."""
+    host, sign, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not sign or not host or not port.isdecimal() or int(port) > 65535:
+        raise SettingsError(f'{where} = {text!r}: write "host:port", such as "127.0.0.1:9464"')
+    return Address(host, int(port))
 
 
 def _table(table: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
