@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from ezadmin_pipeline import alerts, lines, rollups
+from ezadmin_pipeline import alerts, clocks, lines, rollups
 from ezadmin_pipeline.commits import CommitRecord
 from ezadmin_wire import batch, config, jobs, limits, state
 from ezadmin_wire.deadletters import MAX_VALUE
@@ -136,8 +136,11 @@ def test_limits_are_those_of_the_code() -> None:
         (batch.MAX_BYTES, f"{batch.MAX_BYTES // kib} KiB"),
         (batch.MAX_LINE, f"up to {batch.MAX_LINE // kib} KiB"),
         (jobs.MAX_CHUNK, f"at most {jobs.MAX_CHUNK // kib} KiB before it"),
-        (lines.AHEAD, f"more than {lines.AHEAD / 60:.0f} min ahead"),
-        (lines.BEHIND, f"{lines.BEHIND / 86400:.0f} days behind"),
+        (lines.AHEAD, f"may be {lines.AHEAD / 60:.0f} min ahead of"),
+        (lines.BEHIND, f"and {lines.BEHIND / 86400:.0f} days behind `event.created`"),
+        (lines.CREATED_AHEAD_MS, f"may be {lines.CREATED_AHEAD_MS / 3_600_000:.0f} h ahead of"),
+        (lines.CREATED_BEHIND_MS, f"and {lines.CREATED_BEHIND_MS / 86_400_000:.0f} days behind the time"),
+        (clocks.TOLERANCE, f"differs from Kafka's time by more than {clocks.TOLERANCE / 60:.0f} min"),
     ):
         assert text in " ".join(TEXT.split()), number
     assert int({t.name: t for t in NAMES.topics()}[NAMES.dlq].settings["max.message.bytes"]) > MAX_VALUE
