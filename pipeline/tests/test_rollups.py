@@ -94,3 +94,14 @@ def test_documents() -> None:
         **host,
     }
     assert not {"host.id", "host.name", "labels"} & set(rollups.document(fleet, Counts(), "t.logs", 2, {}))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["10:00", "10:01"]), st.sampled_from(["info", "error"]), st.binary(max_size=9)))
+)
+def test_the_tally_of_lines(tags: list[tuple[str, str, bytes]]) -> None:
+    expected: dict[tuple[str, str], tuple[int, int]] = {}
+    for minute, level, line in tags:
+        count, size = expected.get((minute, level), (0, 0))
+        expected[minute, level] = count + 1, size + len(line)
+    assert rollups.tally(tags) == expected

