@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ezadmin_pipeline import main
-from ezadmin_pipeline.settings import ENVIRONMENT, Settings, SettingsError, load, parse
+from ezadmin_pipeline.settings import ENVIRONMENT, Settings, SettingsError, SurgeSettings, load, parse
 from ezadmin_wire.elastic import ElasticConnection
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
@@ -95,6 +95,11 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"partitions": 1.5}, "partitions", "whole number above 0"),
     ({"session_timeout": "45s"}, "session_timeout", "above 0"),
+    ({"surges": 600}, "surges", "write [surges]"),
+    ({"surges": {"flor": 600}}, "flor", "known are on, floor, factor"),
+    *(({"surges": {"floor": value}}, "floor", "whole number above 0") for value in (0, 1.5, True, "600")),
+    *(({"surges": {"factor": value}}, "factor", "from 2 on") for value in (1, True, float("inf"), float("nan"))),
+    ({"surges": {"on": 1}}, "[surges]: on", "true or false"),
 ]
 
 
@@ -106,6 +111,12 @@ def test_what_is_wrong_is_named(change: dict[str, Any], key: str, advice: str) -
     assert text.startswith("/etc/pipeline.toml: ")
     assert key in text
     assert advice in text
+
+
+def test_surges() -> None:
+    surges = {"on": False, "floor": 100, "factor": 3}
+    assert parse({**RIGHT, "surges": surges}, "f").surges == SurgeSettings(100, 3, on=False)
+    assert parse({**RIGHT, "surges": {"floor": 100}}, "f").surges == SurgeSettings(100, 6.0, on=True)
 
 
 def test_missing_keys_are_named() -> None:

@@ -90,6 +90,20 @@ class DocumentMaker:
             self._apply(plan, chunk, batch.seq, bad)
         return bad
 
+    def exemption(self, batch: Batch) -> Callable[[bytes, str, str], bool] | None:
+        """A test whether a rule exempts a line of ``batch``, given the line, its minute and its level; None if none does."""
+        plan = self._rules.exemptions(batch, self._directory.host(batch.host), suspicious(batch.value))
+        if plan is None:
+            return None
+
+        def exempt(line: bytes, minute: str, level: str) -> bool:
+            try:
+                return plan.judge(line, minute, level) is not None
+            except BadLine:  # it was read by no rule, and is stored or withheld like any other
+                return False
+
+        return exempt
+
     def _place(self, chunk: Chunk, batch: Batch, events: bool) -> None:
         """Give every line its index and action: a document stands in the index of its own day, under its number."""
         id_prefix = self._id_prefix(batch)

@@ -26,7 +26,7 @@ A line is known by (host, stream, epoch, seq). What was seen is a re-send: not c
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,7 +44,8 @@ from ezadmin_pipeline.indexer import Chunk, Indexer, refuses
 from ezadmin_pipeline.lines import BadLine, Bounds
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.rollups import Counts, Key
-from ezadmin_pipeline.settings import Settings
+from ezadmin_pipeline.settings import Settings, SurgeSettings
+from ezadmin_pipeline.surges import Change, Surges
 from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
@@ -95,7 +96,14 @@ Pending = commits.PendingRollup | PendingAlert
 class Shard:
     """One partition in the hands of this worker. Everything since its last commit is in memory only."""
 
-    def __init__(self, engine: Engine, record: commits.CommitRecord, end: int, pending: list[Pending]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        record: commits.CommitRecord,
+        end: int,
+        pending: list[Pending],
+        surge_settings: SurgeSettings,
+    ) -> None:
         self.live = True
         self.record = record
         self.next = record.upto
@@ -111,6 +119,7 @@ class Shard:
         """Rollup documents and alerts of the last commit that do not stand yet; the next commit waits for them."""
         self.untold = list(record.alerts)
         """Alerts of the last commit that their topic has not acknowledged yet; the next commit waits for them, too."""
+        self.surges = Surges(surge_settings, record.surges, record.exemplars)
         self.shown = -1
         """The ``upto`` last told to Kafka."""
         self._engine = engine
@@ -221,6 +230,11 @@ class Engine:
         """Lines whose ``@timestamp`` was replaced, since the start of this worker, attempts included."""
         return self._documents.retimed
 
+    @property
+    def surging(self) -> int:
+        """Keys (host, dataset, level) in a surge."""
+        return sum(shard.surges.open for shard in self.shards.values())
+
     # partitions come and go
 
     def assign(self, topic: str, partition: int, topic_id: str, start: int, end: int) -> int:
@@ -249,7 +263,9 @@ class Engine:
                 *(topic, partition, start, start - record.upto, record.upto),
             )
             record.upto = start
-        shard = Shard(self, record, end, self._pending_of(record))
+        shard = Shard(self, record, end, self._pending_of(record), self._settings.surges)
+        if not self._settings.surges.on:
+            self._tell_surges(shard, shard.surges.end_all())
         self.shards[topic, partition] = shard
         self._write_pending([shard])
         return shard.next
@@ -331,24 +347,34 @@ class Engine:
             self.indexer.add(chunk)
 
     def _count(self, shard: Shard, batch: wire.Batch, chunk: Chunk) -> None:
-        self._tally(shard, batch, chunk.tags, ignored=False)
+        tally = self._tally(shard, batch, chunk.tags, ignored=False)
         if chunk.ignored:
             self._tally(shard, batch, chunk.ignored, ignored=True)
             self.ignored += len(chunk.ignored)
+        if self._settings.surges.on:
+            self._tell_surges(shard, shard.surges.take(batch, tally, chunk, self._documents.exemption))
+        if chunk.sampled:
+            self.sampled += len(chunk.sampled)
+            for (minute, level), (count, _) in rollups.tally(chunk.sampled).items():
+                for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
+                    shard.count(key).sampled += count
 
-    def _tally(self, shard: Shard, batch: wire.Batch, tags: list[tuple[str, str, bytes]], ignored: bool) -> None:
-        cells = [(minute, level) for minute, level, _ in tags]
-        sizes: dict[tuple[str, str], int] = dict.fromkeys(cells, 0)
-        for cell, (_, _, raw) in zip(cells, tags, strict=True):
-            sizes[cell] += len(raw)
-        for (minute, level), count in Counter(cells).items():
-            size = sizes[minute, level]
+    def _tell_surges(self, shard: Shard, changes: list[Change]) -> None:
+        shard.alerts += [change.alert(self._directory.host(change.host).members) for change in changes]
+
+    def _tally(
+        self, shard: Shard, batch: wire.Batch, tags: list[tuple[str, str, bytes]], ignored: bool
+    ) -> dict[tuple[str, str], tuple[int, int]]:
+        """Count ``tags``; returns their number and bytes per minute and level."""
+        tally = rollups.tally(tags)
+        for (minute, level), (count, size) in tally.items():
             for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
                 counts = shard.count(key)
                 counts.seen += count
                 counts.bytes += size
                 if ignored:
                     counts.ignored += count
+        return tally
 
     # dead letters
 
@@ -474,6 +500,7 @@ class Engine:
                     rollups.document(key, delta, *place, members),
                 )
             )
+        surges, exemplars = shard.surges.dump()
         return commits.CommitRecord(
             topic=old.topic,
             partition=old.partition,
@@ -485,8 +512,8 @@ class Engine:
             alerts=list(shard.alerts),
             rules_revision=self._documents.rules_revision,
             thresholds=old.thresholds,
-            surges=old.surges,
-            exemplars=old.exemplars,
+            surges=surges,
+            exemplars=exemplars,
             place=old.place,
         )
 

@@ -381,8 +381,19 @@ class RuleSet:
 
         ``suspect`` is the batch's :func:`ezadmin_pipeline.lines.suspicious`: it may hold characters written as ``\\u``.
         """
-        if not self.rules:
+        rules = self._matching(batch, host, suspect)
+        if not any(rule.drops or rule.change for rule in rules):
             return None
+        return self._plan(rules, suspect)
+
+    def exemptions(self, batch: Batch, host: Host, suspect: bool) -> Plan | None:
+        """The exempting ones of the rules that may match lines of ``batch``, None if there is none; as :meth:`plan`."""
+        rules = [rule for rule in self._matching(batch, host, suspect) if rule.exempts]
+        return self._plan(rules, suspect) if rules else None
+
+    def _matching(self, batch: Batch, host: Host, suspect: bool) -> list[CompiledRule]:
+        if not self.rules:
+            return []
         key = (batch.host, batch.dataset, *batch.levels)
         known = self._plans.get(key)
         if known is None or known[0] is not host:
@@ -390,13 +401,12 @@ class RuleSet:
                 self._plans.clear()
             known = self._plans[key] = (host, [rule for rule in self.rules if rule.may_match(batch, batch.host, host)])
         rules = known[1]
-        if not rules:
-            return None
-        value = batch.value
-        if not suspect:
+        if rules and not suspect:
+            value = batch.value
             rules = [rule for rule in rules if all(needle in value for needle in rule.needles)]
-        if not any(rule.drops or rule.change for rule in rules):
-            return None
+        return rules
+
+    def _plan(self, rules: Sequence[CompiledRule], suspect: bool) -> Plan:
         names = frozenset(name for rule in rules for name in rule.names)
         return Plan(rules, self._peek(names) if names else None, not suspect)
 

@@ -24,6 +24,17 @@ class SettingsError(ValueError):
     """A setting that cannot be used; the text names the file, the key and what to write."""
 
 
+@dataclass(frozen=True)
+class SurgeSettings:
+    """When events of a host are sampled: see :mod:`ezadmin_pipeline.surges`."""
+
+    floor: int = 600
+    """Events per minute, dataset and level of a host that are always stored."""
+    factor: float = 6.0
+    """How many times its usual rate is stored whole."""
+    on: bool = True
+
+
 class Address(NamedTuple):
     """Where something listens; port 0: one that is free."""
 
@@ -53,9 +64,9 @@ class Settings:
     """After how long without a sign of life Kafka gives a worker's partitions to others."""
     member: str | None = None
     """Name of this worker in the group: one that comes back under its name within ``session_timeout`` goes on at once."""
-
     metrics_listen: Address | None = None
     """Where ``/metrics`` is served; of several workers the first one there, the others on the ports after it."""
+    surges: SurgeSettings = field(default_factory=SurgeSettings)
 
     def verify_keys(self) -> list[VerifyKey]:
         """The keys by which config records are believed."""
@@ -94,7 +105,17 @@ _NUMBERS: dict[str, tuple[type[int] | type[float], ...]] = {
 
 def parse(table: Mapping[str, Any], where: str) -> Settings:
     """Check a decoded TOML table; ``where`` names it in errors. Raises SettingsError."""
-    known = {"prefix", "kafka", "elasticsearch", "signatures", "config_public_key", "member", "metrics_listen", *_NUMBERS}
+    known = {
+        "prefix",
+        "kafka",
+        "elasticsearch",
+        "signatures",
+        "config_public_key",
+        "member",
+        "metrics_listen",
+        "surges",
+        *_NUMBERS,
+    }
     for key in table:
         if key not in known:
             raise SettingsError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
@@ -117,6 +138,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         )
     except WireError as error:
         raise SettingsError(str(error)) from error
+    values["surges"] = _surges(_table(table, "surges", where), f"{where}: [surges]")
     if "member" in table:
         values["member"] = _text(table, "member", where)
     if "metrics_listen" in table:
@@ -136,6 +158,21 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
             f"{where}: config_public_key is missing: write the public key that `ezadmin-cmdb key generate` printed"
         )
     return Settings(**values)
+
+
+def _surges(table: Mapping[str, Any], where: str) -> SurgeSettings:
+    for name, value in table.items():
+        if name == "on":
+            good, what = isinstance(value, bool), "true or false"
+        elif name == "floor":
+            good, what = type(value) is int and value > 0, "a whole number above 0"
+        elif name == "factor":
+            good, what = type(value) in (int, float) and 2 <= value < math.inf, "a number from 2 on"
+        else:
+            raise SettingsError(f"{where}: unknown setting {name!r}; known are on, floor, factor")
+        if not good:
+            raise SettingsError(f"{where}: {name} = {value!r}: write {what}")
+    return SurgeSettings(**table)
 
 
 def address(text: str, where: str) -> Address:
