@@ -19,7 +19,7 @@ from collections.abc import Generator, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any, Callable, NamedTuple, Optional
 
-from ezadmin_agent import __version__
+from ezadmin_agent import __version__, brokers
 from ezadmin_agent.config import Config
 from ezadmin_agent.identity import Identity, IdentityError, load_or_make
 from ezadmin_wire import batch, ids, requests, state, times
@@ -36,6 +36,7 @@ UNKNOWN_TOPIC = 3  # error code of Kafka's protocol
 
 # X509_V_ERR_… of OpenSSL
 _CERTIFICATE_HINTS = {
+    7: "ca_file must hold the certificate of the authority that signed it",
     9: "it is not valid yet: is this host's clock right?",
     10: "it has expired: renew it there, or set this host's clock",
     18: "it is signed by itself: write ca_file = its own file if it is the right one",
@@ -226,10 +227,12 @@ def _kafka(config: Config, kafka: KafkaConnection, identity: Identity) -> Genera
     names = config.names
 
     def sign_in() -> str:
-        try:
-            made.append(KafkaProducer(**{**PRODUCER, **more, "delivery_timeout_ms": 8000}))
-        except (KafkaError, OSError) as error:
-            raise _no_broker(kafka, error, proxied=config.proxy is not None) from error
+        with brokers.Overheard() as overheard:
+            try:
+                made.append(KafkaProducer(**{**PRODUCER, **more, "delivery_timeout_ms": 8000}))
+            except (KafkaError, OSError) as error:
+                reason = brokers.why(error, kafka, overheard.reasons, proxied=config.proxy is not None)
+                raise _Failed(*reason) from error
         if kafka.sasl:
             return f"signed in as {kafka.user} ({kafka.sasl})"
         if kafka.certificate_file:
@@ -261,36 +264,6 @@ def _kafka(config: Config, kafka: KafkaConnection, identity: Identity) -> Genera
     return event
 
 
-def _no_broker(kafka: KafkaConnection, error: Exception, proxied: bool) -> _Failed:
-    """Why there is no connection: the client's own error says only that there is none, unless the sign-in failed."""
-    from kafka.errors import (
-        SaslAuthenticationFailedError,
-        UnsupportedSaslMechanismError,
-    )
-
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, SaslAuthenticationFailedError) or "SaslAuthenticationFailed" in text:
-        return _Failed(
-            f"the broker refuses the sign-in of {kafka.user} ({kafka.sasl})",
-            "a wrong name or password, or the user is not there: kafka-configs.sh --describe --entity-type users",
-        )
-    if isinstance(error, UnsupportedSaslMechanismError) or "UnsupportedSaslMechanism" in text:
-        return _Failed(
-            f"the broker does not know {kafka.sasl}", "write sasl = one of the listener's sasl.enabled.mechanisms"
-        )
-    found = {} if proxied else {server: why for server, why in kafka.probe(TIMEOUT).items() if why is not None}
-    if found:
-        return _Failed(
-            f"no broker speaks Kafka there: {'; '.join(f'{server}: {why}' for server, why in found.items())}",
-            "look into the broker's log",
-        )
-    return _Failed(
-        f"no broker takes us in: {text}",
-        "look into the broker's log; a listener with sign-in ends a connection without one: write sasl, user and "
-        "password_file under [kafka]",
-    )
-
-
 def _rights(make_admin: Callable[..., Any], options: dict[str, Any], topics: tuple[str, ...]) -> str:
     """What the broker says this sign-in may do with the topics: nothing is written to find it out."""
     from kafka.errors import KafkaError
@@ -305,8 +278,9 @@ def _rights(make_admin: Callable[..., Any], options: dict[str, Any], topics: tup
         raise _Failed(
             f"the broker does not say: {type(error).__name__}: {error}", "look into the broker's log"
         ) from error
+    may = {topic: set(found[topic]["authorized_operations"] or ()) for topic in topics}
     missing = [topic for topic in topics if found[topic]["error_code"] == UNKNOWN_TOPIC]
-    refused = [topic for topic in topics if "WRITE" not in found[topic]["authorized_operations"]]
+    refused = [topic for topic in topics if "WRITE" not in may[topic]]
     if missing:
         raise _Failed(
             f"not there: {', '.join(missing)}",
@@ -316,7 +290,7 @@ def _rights(make_admin: Callable[..., Any], options: dict[str, Any], topics: tup
         raise _Failed(
             f"this sign-in may not write to {', '.join(refused)}", "give it the right to (ACL Write on the topic)"
         )
-    more = sorted({one for topic in topics for one in found[topic]["authorized_operations"]} - {"WRITE", "DESCRIBE"})
+    more = sorted({one for topic in topics for one in may[topic]} - {"WRITE", "DESCRIBE"})
     text = f"may write to {', '.join(topics)}"
     if more:
         return f"{text}; more than an agent needs: {', '.join(more)}"
@@ -510,7 +484,7 @@ def _ask(config: Config, identity: Identity, event: str) -> _Answer:
 
 def _unreached(error: object) -> _Failed:
     if isinstance(error, ssl.SSLCertVerificationError):
-        hint = _CERTIFICATE_HINTS.get(error.verify_code, "is server_ca_file the right authority?")
+        hint = _CERTIFICATE_HINTS.get(error.verify_code, "is ca_file the right authority?")
         return _Failed(
             f"the server's certificate is not good: {error.verify_message}",
             hint.replace("ca_file", "server_ca_file"),

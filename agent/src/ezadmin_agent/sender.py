@@ -26,6 +26,7 @@ from typing import Any, Callable, Optional
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
+from ezadmin_agent import brokers
 from ezadmin_agent.backoff import Backoff
 from ezadmin_agent.log import Repeated
 from ezadmin_agent.spool import Frame, Position, Spools
@@ -54,7 +55,7 @@ PRODUCER: Mapping[str, Any] = {
     "request_timeout_ms": 15_000,
     "delivery_timeout_ms": 60_000,
     "reconnect_backoff_max_ms": 3_000,
-    "metadata_max_age_ms": 60_000,
+    "metadata_max_age_ms": 300_000,  # an error asks anew at once
     "metrics_enabled": False,  # a fifth of its CPU per message
 }
 
@@ -117,7 +118,7 @@ class Sender:
         self._spools = spools
         self._host_id = host_id
         self._key = key
-        self._options = {**PRODUCER, "client_id": f"ezadmin-agent-{host_id[:8]}", **(options or {})}
+        self._options = {**PRODUCER, "client_id": f"ezadmin-{host_id[:8]}", **(options or {})}
         self._kafka = kafka
         self._clock = clock
         self._budget = in_flight_bytes
@@ -236,24 +237,19 @@ class Sender:
     def _connect(self) -> bool:
         if time.monotonic() < self._producer_at or all(spool.pending_lines == 0 for spool in self._spools):
             return False
-        try:
-            # the options are asked for each time: a password or certificate may have been renewed
-            self._producer = self._make_producer(**self._options, **self._kafka.options())
-        except (KafkaError, OSError, WireError) as error:
-            wait = self._producer_backoff.next()
-            self._producer_at = time.monotonic() + wait
-            self._trouble.tell("", f"no connection to Kafka at {self._kafka}: {self._why(error)}")
-            return False
+        with brokers.Overheard() as overheard:
+            try:
+                # the options are asked for each time: a password or certificate may have been renewed
+                self._producer = self._make_producer(**self._options, **self._kafka.options())
+            except (KafkaError, OSError, WireError) as error:
+                wait = self._producer_backoff.next()
+                self._producer_at = time.monotonic() + wait
+                reason = brokers.why(error, self._kafka, overheard.reasons, proxied="proxy_url" in self._options)
+                self._trouble.tell("", f"no connection to Kafka at {self._kafka}: {reason}")
+                return False
         log.info("connected to Kafka at %s", self._kafka)
         self._trouble.over("")
         return True
-
-    def _why(self, error: Exception) -> str:
-        """What kept the producer from a connection: its own error says only that there is none."""
-        if isinstance(error, WireError) or "proxy_url" in self._options:
-            return _text(error)
-        found = {server: text for server, text in self._kafka.probe(2.0).items() if text is not None}
-        return "; ".join(f"{server}: {text}" for server, text in found.items()) or _text(error)
 
     def _drop_producer(self) -> None:
         self._renew = False

@@ -293,7 +293,8 @@ def agent_toml(layout: Layout, endpoints: Endpoints, log_file: Path | None) -> s
     logs = f"\n[[logs]]\npath = {_toml(log_file)}\n" if log_file else ""
     return (
         "# Written by deploy/local/up at each start; changes here are lost.\n"
-        f"prefix = {_toml(PREFIX)}\nstate_dir = {_toml(layout.state / 'agent')}\ninterval = 10\n\n"
+        f"prefix = {_toml(PREFIX)}\nstate_dir = {_toml(layout.state / 'agent')}\ninterval = 10\n"
+        f"server = {_toml(endpoints.web)}\n\n"
         f"[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n{logs}"
     )
 

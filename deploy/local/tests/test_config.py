@@ -89,6 +89,7 @@ def test_part_configurations_are_toml_with_the_agreed_keys(layout: Layout, endpo
         "prefix": "ezadmin",
         "state_dir": str(layout.state / "agent"),
         "interval": 10,
+        "server": "http://127.0.0.1:21006",
         "kafka": {"bootstrap": "127.0.0.1:21001"},
         "logs": [{"path": str(layout.log / "events.log")}],
     }

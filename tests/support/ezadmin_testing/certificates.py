@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from cryptography import x509
@@ -39,12 +39,14 @@ class Authority:
         self.ca_file = folder / "ca.pem"
         self.ca_file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, hosts: tuple[str, ...] = (), password: str | None = None) -> tuple[Path, Path]:
-        """A certificate for ``CN=name`` and its key (PKCS8, encrypted with ``password``); the two PEM files."""
+    def issue(
+        self, name: str, hosts: tuple[str, ...] = (), password: str | None = None, days: int = 30
+    ) -> tuple[Path, Path]:
+        """A certificate for ``CN=name``, good for ``days``, and its key (encrypted with ``password``); the two PEM files."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), self._name, key).add_extension(
-            x509.BasicConstraints(ca=False, path_length=None), critical=True
-        )
+        builder = _builder(
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), self._name, key, days
+        ).add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(host) for host in hosts]), False)
         certificate = builder.sign(self._key, hashes.SHA256())
@@ -58,16 +60,18 @@ class Authority:
         return paths
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 30
+) -> x509.CertificateBuilder:
+    now = datetime.now(timezone.utc)  # noqa: UP017 - wire's tests, which use this, run on Python 3.9
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=30))
+        .not_valid_before(now - timedelta(days=60))
+        .not_valid_after(now + timedelta(days=days))
     )
 
 
