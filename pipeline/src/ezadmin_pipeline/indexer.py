@@ -22,11 +22,13 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import chain
 from typing import Any, Protocol
 
 import orjson
 
 from ezadmin_pipeline.elastic import Elastic, SignInRefused, Unavailable
+from ezadmin_pipeline.window import Window
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ _BULK_PARAMS = {
     "timeout": "30s",
     "filter_path": "errors,items.*.status,items.*.error.type,items.*.error.reason",
 }
+_Outcome = tuple[int, Any, float]
+"""Status (0: no answer, and why), decoded body, time of the answer."""
 _FIRST_DELAY = 0.1
 _LAST_DELAY = 5.0
 
@@ -126,7 +130,8 @@ class Chunk:
 
 
 class Indexer:
-    """Sends chunks in bulks of about ``bulk_bytes``, up to ``in_flight`` at a time (0: in the caller's thread).
+    """Sends chunks in bulks of about ``bulk_bytes``, up to ``in_flight`` at a time (0: in the caller's thread), fewer while
+    Elasticsearch is slow or refuses (:mod:`ezadmin_pipeline.window`).
 
     ``current_index`` gives, for an index name, the index of the same kind that today's documents go to; ``clock``
     monotonic seconds. All methods are called from one thread.
@@ -146,13 +151,13 @@ class Indexer:
         self._current_index = current_index
         self._clock = clock
         self._bulk_bytes = bulk_bytes
-        self._max_in_flight = in_flight
+        self.window = Window(max(1, in_flight))
         self._pool = ThreadPoolExecutor(in_flight, "bulk") if in_flight else None
         self._retry_past_index = retry_past_index
         self._buffer: list[Chunk] = []
         self._buffered = 0
         self._since: float | None = None
-        self._in_flight: dict[Future[tuple[int, Any]], list[Chunk]] = {}
+        self._in_flight: dict[Future[_Outcome], tuple[list[Chunk], float]] = {}
         self._retries: list[tuple[float, int, Chunk]] = []
         self._retry_bytes = 0
         self._parked = 0
@@ -178,7 +183,7 @@ class Indexer:
     @property
     def busy(self) -> bool:
         """Whether more should not be added now: all connections are taken, or much waits."""
-        if self._pool is not None and len(self._in_flight) >= self._max_in_flight and self._buffered:
+        if self._pool is not None and len(self._in_flight) >= self.window.size and self._buffered:
             return True
         return self.waiting_bytes >= 2 * self._bulk_bytes
 
@@ -219,7 +224,7 @@ class Indexer:
         for _ in range(len(self._retries)):
             if not (force or self._retries[0][0] <= now):
                 break
-            if self._pool is not None and len(self._in_flight) >= self._max_in_flight:
+            if self._pool is not None and len(self._in_flight) >= self.window.size:
                 break
             _, _, chunk = heapq.heappop(self._retries)
             length = chunk.size()
@@ -241,36 +246,42 @@ class Indexer:
             return
         parts: list[bytes] = []
         for chunk in chunks:
-            for action, document in zip(chunk.actions, chunk.documents, strict=True):
-                parts += (action, document, b"\n")
+            newlines = [b"\n"] * len(chunk.documents)
+            parts += chain.from_iterable(zip(chunk.actions, chunk.documents, newlines, strict=True))
         body = b"".join(parts)
         if self._pool is None:
-            try:
-                outcome = self._send(body)
-            except Unavailable as error:
-                self._no_answer(chunks, str(error))
-            else:
-                self._settle(chunks, *outcome)
+            self._take(chunks, self._clock(), self._send(body))
             return
-        while len(self._in_flight) >= self._max_in_flight:
+        while len(self._in_flight) >= self.window.size:
             self._collect(0.5)
-        self._in_flight[self._pool.submit(self._send, body)] = chunks
+        self._in_flight[self._pool.submit(self._send, body)] = (chunks, self._clock())
 
-    def _send(self, body: bytes) -> tuple[int, Any]:
-        return self._elastic.request("POST", "/_bulk", params=_BULK_PARAMS, body=body)
+    def _send(self, body: bytes) -> _Outcome:
+        try:
+            status, answer = self._elastic.request("POST", "/_bulk", params=_BULK_PARAMS, body=body)
+        except Unavailable as error:
+            return 0, str(error), self._clock()
+        return status, answer, self._clock()
 
     def _collect(self, timeout: float) -> None:
         if not self._in_flight:
             return
         done, _ = wait(self._in_flight, timeout=timeout, return_when=FIRST_COMPLETED)
         for future in done:
-            chunks = self._in_flight.pop(future)
-            try:
-                outcome = future.result()
-            except Unavailable as error:
-                self._no_answer(chunks, str(error))
-            else:
-                self._settle(chunks, *outcome)
+            chunks, sent = self._in_flight.pop(future)
+            self._take(chunks, sent, future.result())
+
+    def _take(self, chunks: list[Chunk], sent: float, outcome: _Outcome) -> None:
+        status, answer, now = outcome
+        throttled = status in (0, 429) or status >= 500
+        if status == 0:
+            self._no_answer(chunks, answer)
+        else:
+            throttled |= self._settle(chunks, status, answer)
+        if throttled:
+            self.window.refused(sent, now)
+        else:
+            self.window.answered(sent, now)
 
     def _no_answer(self, chunks: list[Chunk], text: str) -> None:
         if self.away is None:
@@ -287,13 +298,14 @@ class Indexer:
         self._retry_bytes += chunk.size()
         self._parked += chunk.parked
 
-    def _settle(self, chunks: list[Chunk], status: int, answer: Any) -> None:
+    def _settle(self, chunks: list[Chunk], status: int, answer: Any) -> bool:
+        """Judge an answer; returns whether it refused lines for load."""
         if status in (400, 413):
             self._split(chunks, status, answer)
-            return
+            return False
         if status != 200 or not isinstance(answer, dict):
             self._no_answer(chunks, f"{status} {answer}")
-            return
+            return False
         if self.away is not None:
             _log.info("Elasticsearch takes documents again")
             self.away = None
@@ -301,13 +313,16 @@ class Indexer:
             for chunk in chunks:
                 if chunk.owner.live:
                     chunk.owner.settled(len(chunk.documents))
-            return
+            return False
+        throttled = False
         results = iter(answer["items"])
         for chunk in chunks:
             for i in range(len(chunk.documents)):
                 result = next(iter(next(results).values()))
+                throttled |= result["status"] == 429
                 if chunk.owner.live:
                     self._judge(chunk, i, result)
+        return throttled
 
     def _split(self, chunks: list[Chunk], status: int, answer: Any) -> None:
         # the request as a whole was refused (413, 400): halve it until the line that is to blame stands alone

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
 import orjson
-import re2
+import re2  # type: ignore[import-untyped]
 
 from ezadmin_wire import WireError
 from ezadmin_wire.batch import ANY_DATASET, MAX_LINE
