@@ -12,62 +12,17 @@ from typing import Any
 import pytest
 from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import pipeline, pipeline_command, wait_until
+from ezadmin_testing.sending import Agent, event
 from kafka import KafkaProducer
 
 from ezadmin_wire import batch as wire
-from ezadmin_wire.ids import event_id, event_id_prefix
 from ezadmin_wire.names import Names
-from ezadmin_wire.signing import SigningKey, signed_bytes
+from ezadmin_wire.signing import signed_bytes
 from ezadmin_wire.times import format_time, now
 
 HOST = "00000000-0000-4000-8000-00000000000a"
 OTHER = "00000000-0000-4000-8000-00000000000b"
 LATE = "00000000-0000-4000-8000-00000000000c"
-EPOCH = "00000000000000aa"
-
-
-class Agent:
-    """A host that numbers and signs what it is told to send."""
-
-    def __init__(self, fleet: Fleet, host: str, known: bool = True) -> None:
-        self.fleet = fleet
-        self.host = host
-        self.key = SigningKey.generate()
-        self.seq = 0
-        if known:
-            fleet.publish_host(host, self.key)
-
-    def batch(self, *lines: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
-        seq, self.seq = self.seq, self.seq + len(lines)
-        return wire.encode(
-            self.key,
-            host=self.host,
-            topic=self.fleet.names.logs,
-            stream="logs",
-            epoch=EPOCH,
-            seq=seq,
-            lines=lines,
-            dataset="test",
-            tmin=now(),
-            tmax=now(),
-            sent=now(),
-        )
-
-    def send(self, *lines: bytes) -> list[str]:
-        """Send a batch; returns the ids of its lines."""
-        first = self.seq
-        headers, value = self.batch(*lines)
-        self.fleet.send(self.fleet.names.logs, self.host.encode(), value, headers)
-        return [self.id(first + i) for i in range(len(lines))]
-
-    def id(self, seq: int) -> str:
-        return event_id(event_id_prefix(self.host, "logs", EPOCH), seq)
-
-
-def event(message: str, when: datetime | None = None, **fields: Any) -> bytes:
-    moment = format_time(when or datetime.now(UTC))
-    document = {"@timestamp": moment, "event.created": moment, "event.dataset": "test", "log.level": "info"}
-    return json.dumps({**document, "message": message, **fields}, separators=(",", ":")).encode()
 
 
 def resigned(agent: Agent, headers: list[tuple[str, bytes]], value: bytes, **changed: bytes) -> list[tuple[str, bytes]]:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from ezadmin_pipeline import __version__, broker, check, dlq, install, log, tryout, workers
+from ezadmin_pipeline import __version__, broker, check, dlq, install, lag, log, tryout, workers
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.dlq import duration, printable
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
 from ezadmin_pipeline.replay import Replay
 from ezadmin_pipeline.rules import RuleSet
-from ezadmin_pipeline.settings import ENVIRONMENT, Settings, SettingsError, load
+from ezadmin_pipeline.settings import ENVIRONMENT, Settings, SettingsError, address, load
 from ezadmin_pipeline.worker import Worker
 from ezadmin_wire import WireError
 from ezadmin_wire.times import format_time, parse_time
@@ -80,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "--member", metavar="NAME", help="name of this worker in the consumer group (else as in the settings)"
     )
+    worker.add_argument("--metrics-listen", metavar="HOST:PORT", help="serve /metrics there (else as in the settings)")
+    lag.add(command)
     command("check", _check, "ask everything that a worker needs, and say what to mend")
     replay = command("replay", _replay, "index again what Kafka still keeps and Elasticsearch has lost")
     replay.add_argument("topic", choices=["metrics", "logs"])
@@ -120,6 +122,8 @@ def _setup(settings: Settings, options: argparse.Namespace) -> int:
 def _run(settings: Settings, options: argparse.Namespace) -> int:
     if options.member:
         settings = replace(settings, member=options.member)
+    if options.metrics_listen:
+        settings = replace(settings, metrics_listen=address(options.metrics_listen, "--metrics-listen"))
     try:
         number = workers.count(options.workers)
     except ValueError as error:
@@ -130,7 +134,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
     arguments = ["--log-level", options.log_level, "--log-format", options.log_format]
     if options.config is not None:
         arguments += ["--config", str(options.config)]
-    return workers.run(number, settings.member or socket.gethostname(), arguments)
+    return workers.run(number, settings.member or socket.gethostname(), arguments, settings.metrics_listen)
 
 
 def _check(settings: Settings, options: argparse.Namespace) -> int:

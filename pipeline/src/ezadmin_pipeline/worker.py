@@ -11,6 +11,7 @@ import functools
 import logging
 import queue
 import signal
+import socket
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -33,6 +34,7 @@ from ezadmin_pipeline.deadletters import DeadLetters
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
 from ezadmin_pipeline.engine import Engine, Message
+from ezadmin_pipeline.measure import MeasuredElastic, Measures
 from ezadmin_pipeline.settings import Settings
 from ezadmin_pipeline.workers import orphaned
 from ezadmin_wire.kafka import KafkaConnection
@@ -41,6 +43,8 @@ from ezadmin_wire.unreadable import unreadable
 _log = logging.getLogger(__name__)
 _ID_CHECK = 5.0
 _STOP_WITHIN = 6.0
+_LOOK = 5.0
+"""Seconds between two looks at how far behind the partitions are."""
 
 
 class Stopped(Exception):
@@ -108,30 +112,37 @@ class Worker:
         self._stop_at: float | None = None
         self._ids = TopicIds(settings.kafka)
         self._elastic = ElasticClient(settings.elasticsearch)
-        self._letters = DeadLetters(settings.kafka, settings.names.dlq)
-        self._alerts = AlertTopic(settings.kafka, settings.names.alerts)
-        self._directory = TopicDirectory(
-            settings.kafka, settings.names.config, settings.verify_keys(), self._keep_alive
-        )
-        self._engine = Engine(
+        self.measures = Measures(MeasuredElastic(self._elastic))
+        self.letters = DeadLetters(settings.kafka, settings.names.dlq)
+        self.alerts = AlertTopic(settings.kafka, settings.names.alerts)
+        self.directory = TopicDirectory(settings.kafka, settings.names.config, settings.verify_keys(), self._keep_alive)
+        self.engine = Engine(
             settings,
-            self._elastic,
-            self._letters,
-            self._directory,
-            alert_topic=self._alerts,
+            self.measures.elastic,
+            self.letters,
+            self.directory,
+            alert_topic=self.alerts,
             keep_alive=self._keep_alive,
             clock=time.monotonic,
         )
         self._next_barrier = 0.0
         self._next_id_check = 0.0
+        self._next_look = 0.0
+        self._metrics: Any = None
+        if settings.metrics_listen is not None:
+            from ezadmin_pipeline.metrics import Server  # a worker that nobody asks does not load it
+
+            self._metrics = Server(self, settings.metrics_listen, settings.member or socket.gethostname())
 
     def run(self) -> None:
         """Work until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         try:
+            if self._metrics is not None:
+                self._metrics.look_after()
             _log.info("reading the configuration from %s", self._settings.names.config)
-            self._directory.catch_up()
+            self.directory.catch_up()
             while self._stop_at is None:
                 try:
                     self._session()
@@ -147,10 +158,12 @@ class Worker:
         except Stopped:
             _log.warning("stopped before everything was committed; the next worker reads the rest again")
         finally:
-            self._engine.close()
-            self._directory.close()
-            self._letters.close()
-            self._alerts.close()
+            if self._metrics is not None:
+                self._metrics.close()
+            self.engine.close()
+            self.directory.close()
+            self.letters.close()
+            self.alerts.close()
             self._ids.close()
             self._elastic.close()
         _log.info("stopped", extra={"fields": self.figures()})
@@ -167,15 +180,15 @@ class Worker:
 
     def figures(self) -> dict[str, int | dict[str, int]]:
         """What this worker has done since its start."""
-        engine = self._engine
+        engine = self.engine
         return {
             "lines": engine.lines,
             "ignored": engine.ignored,
             "rule_hits": dict(engine.rule_hits),
             "resent": engine.resent,
             "conflicts": engine.conflicts,
-            "dead_letters": self._letters.written,
-            "alerts": self._alerts.written,
+            "dead_letters": self.letters.written,
+            "alerts": self.alerts.written,
         }
 
     def _stop(self, number: int, frame: object) -> None:
@@ -228,16 +241,36 @@ class Worker:
     def _turn(self) -> None:
         self._apply_notes()
         self._assign_waiting()
-        self._pause_while(self._engine.indexer.busy or self._engine.indexer.away is not None)
-        records = self._poll(50 if self._engine.indexer.waiting_bytes else 200)
-        self._directory.poll()
+        self._pause_while(self.engine.indexer.busy or self.engine.indexer.away is not None)
+        records = self._poll(50 if self.engine.indexer.waiting_bytes else 200)
+        self.directory.poll()
         fetched = time.monotonic()
         for place, messages in records.items():
             self._process(place, messages, fetched)
-        self._engine.pump()
+        self.engine.pump()
         now = time.monotonic()
-        if now >= self._next_barrier and (self._engine.dirty or now >= self._next_id_check):
+        self._look()
+        if now >= self._next_barrier and (self.engine.dirty or now >= self._next_id_check):
             self._barrier()
+
+    def _look(self) -> None:
+        """Note now and then how far behind the partitions are; asks Kafka, for a paused client hears of no new ends."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + _LOOK
+        if self._metrics is not None:
+            self._metrics.look_after()
+        shards = dict(self.engine.shards)
+        try:
+            places = [TopicPartition(*place) for place in shards]
+            ends = self._consumer.end_offsets(places, timeout_ms=2_000) if places else {}
+        except KafkaError as error:
+            _log.info("Kafka does not say how far behind this worker is: %s", error)
+            return
+        standing = [(*place, shards[tuple(place)].next, end) for place, end in ends.items()]
+        now = time.time()
+        self.measures.lag.update(standing, now)
+        self.engine.tick({(place.topic, place.partition): end for place, end in ends.items()}, int(now * 1000))
 
     def _poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
         self._last_poll = time.monotonic()
@@ -252,7 +285,7 @@ class Worker:
 
     def _process(self, place: TopicPartition, messages: list[Any], fetched: float) -> None:
         for message in messages:
-            shard = self._engine.shards.get((place.topic, place.partition))
+            shard = self.engine.shards.get((place.topic, place.partition))
             if shard is None:
                 return
             if message.offset > shard.next and not self._hole_is_real(place, shard.next):
@@ -262,7 +295,7 @@ class Worker:
                 self._next_barrier = self._next_id_check = 0.0
                 self._take_anew([(place.topic, place.partition)])
                 return
-            self._engine.process(
+            self.engine.process(
                 Message(
                     place.topic,
                     place.partition,
@@ -274,6 +307,7 @@ class Worker:
                     message.timestamp,
                 )
             )
+            self.measures.read(message)
 
     def _hole_is_real(self, place: TopicPartition, expected: int) -> bool:
         """Whether the messages from ``expected`` on are gone; else the partition is read again from there, once."""
@@ -291,10 +325,10 @@ class Worker:
         """
         self._broken = True
         connect = functools.partial(KafkaConsumer, **self._settings.kafka.options())
-        for (topic, partition), shard in list(self._engine.shards.items()):
+        for (topic, partition), shard in list(self.engine.shards.items()):
             while shard.live and unreadable(connect, topic, partition, shard.next):
                 _log.error("%s/%d/%d cannot be decoded", topic, partition, shard.next)
-                self._engine.process(Message(topic, partition, shard.next, None, [], None, time.monotonic()))
+                self.engine.process(Message(topic, partition, shard.next, None, [], None, time.monotonic()))
         self._barrier()
 
     # partitions come and go
@@ -304,7 +338,7 @@ class Worker:
             kind, places = self._notes.get()
             _log.info("%s: %s", kind, ", ".join(f"{place.topic}/{place.partition}" for place in sorted(places)))
             for place in places:
-                self._engine.drop(*place)
+                self.engine.drop(*place)
                 self._to_assign.discard(place)
                 if kind == "assigned":
                     self._to_assign.add(place)
@@ -313,7 +347,7 @@ class Worker:
 
     def _take_anew(self, places: Iterable[tuple[str, int]]) -> None:
         for topic, partition in places:
-            self._engine.drop(topic, partition)
+            self.engine.drop(topic, partition)
             self._to_assign.add(TopicPartition(topic, partition))
 
     def _assign_waiting(self) -> None:
@@ -330,7 +364,7 @@ class Worker:
             ends = self._consumer.end_offsets(waiting, timeout_ms=5_000)
             for place in waiting:
                 if place.topic in ids:
-                    offset = self._engine.assign(
+                    offset = self.engine.assign(
                         place.topic, place.partition, ids[place.topic], begins[place], ends[place]
                     )
                     self._consumer.seek(place, offset)
@@ -354,8 +388,8 @@ class Worker:
             self._all_paused = False
 
     def _drop_everything(self) -> None:
-        for place in list(self._engine.shards):
-            self._engine.drop(*place)
+        for place in list(self.engine.shards):
+            self.engine.drop(*place)
         self._to_assign.clear()
         while not self._notes.empty():
             self._notes.get()
@@ -372,14 +406,16 @@ class Worker:
         except KafkaError as error:
             _log.warning("nothing is committed while Kafka does not say which topics it has: %s", error)
             return
+        start = time.perf_counter()
         try:
-            done, lost = self._engine.barrier(ids)
+            done, lost = self.engine.barrier(ids)
         except Unavailable as error:
             _log.warning("commit failed, everything since the last one is read again: %s", error)
-            self._take_anew(list(self._engine.shards))
+            self._take_anew(list(self.engine.shards))
             return
         self._take_anew(lost)
         if done:
+            self.measures.commits.add(time.perf_counter() - start)
             offsets = {TopicPartition(*place): OffsetAndMetadata(upto, "", -1) for place, upto in done.items()}
             try:
                 self._consumer.commit_async(offsets)
@@ -400,3 +436,4 @@ class Worker:
         # everything is paused, so what comes belongs to partitions just assigned: they are read from their record later
         self._poll(0)
         self._apply_notes()
+        self._look()

@@ -14,6 +14,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from ezadmin_pipeline.settings import Address
+
 _log = logging.getLogger(__name__)
 
 _FIRST_DELAY = 1.0
@@ -77,13 +79,14 @@ class _Child:
         return True
 
 
-def run(number: int, member: str, arguments: Sequence[str]) -> int:
+def run(number: int, member: str, arguments: Sequence[str], metrics: Address | None) -> int:
     """Keep ``number`` workers running until SIGTERM or SIGINT; ``arguments`` are those of ``ezadmin-pipeline run``.
 
+    Each serves its own ``metrics``: the first there, the others on the ports after it.
     Returns the exit status: 0, or 1 if a worker had to be killed.
     """
     command = [sys.executable, "-m", "ezadmin_pipeline.main", "run", *arguments]
-    children = [_Child(command, f"{member}-{i}") for i in range(1, number + 1)]
+    children = [_Child([*command, *_listen(metrics, i)], f"{member}-{i + 1}") for i in range(number)]
     stop: list[int] = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda received, frame: stop.append(received))
@@ -100,6 +103,13 @@ def run(number: int, member: str, arguments: Sequence[str]) -> int:
         child.signal(signal.SIGKILL)
         child.ended_within(5.0)
     return 1 if late else 0
+
+
+def _listen(metrics: Address | None, i: int) -> list[str]:
+    if metrics is None:
+        return []
+    port = metrics.port + i if metrics.port else 0
+    return ["--metrics-listen", f"[{metrics.host}]:{port}" if ":" in metrics.host else f"{metrics.host}:{port}"]
 
 
 def orphaned() -> bool:
