@@ -10,7 +10,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,15 +20,29 @@ from ezadmin_testing.elastic_proxy import ElasticProxy
 from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import Process, pipeline, wait_until
 from ezadmin_testing.proxy import CuttingProxy
+from ezadmin_testing.search import search_all
 
-from ezadmin_pipeline.rollups import keys_of
+from ezadmin_pipeline.rollups import HOST_MINUTE, keys_of
+from ezadmin_wire.config import RULES_KEY, Match, Rule, RulesRecord
+from ezadmin_wire.ids import event_id
 from ezadmin_wire.names import Names
 
 EVENTS = int(os.environ.get("EZADMIN_EVENTS", "2000000" if os.environ.get("EZADMIN_FULL") else "200000"))
 SEED = int(os.environ.get("EZADMIN_SEED", "1"))
-HOSTS = 20
-PHASES = 4
+HOSTS = 50
+PHASES = 5
 STRIKES_PER_PHASE = 12  # every second one is a kill -9
+
+SURGES = {"floor": 40}
+"""A new host may say ten times that a minute: more than others say here, much less than those that flood."""
+NEW_HOST_BUDGET = {"info": 400, "error": 1000, "critical": 10**9}
+RULES = [
+    Rule("keep-errors", "exempt", Match(levels=["error", "critical"])),
+    Rule("drop-health-checks", "filter", Match(contains="health check")),
+    Rule("full-disks", "set_level", Match(regex="full d.sk"), {"level": "critical"}),
+    Rule("mask", "mask", Match(hosts=["sim-0001", "sim-0007"]), {"pattern": r"192\.0\.2\.\d+", "replacement": "x"}),
+    Rule("label", "label", Match(fields={"log.level": "warn*"}), {"name": "team", "value": "web"}),
+]
 
 
 class Storm:
@@ -41,13 +55,20 @@ class Storm:
         self.proxy = CuttingProxy()
         self.elastic_proxy = elastic_proxy
         self.start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        self.workers = [pipeline(fleet.settings(f"worker-{n}"), folder / f"worker-{n}.log") for n in range(2)]
+        self.workers = [
+            pipeline(fleet.settings(f"worker-{n}", surges=SURGES), folder / f"worker-{n}.log") for n in range(2)
+        ]
         self.keys = [simulated_hosts.load_key(folder / "hosts", number) for number in range(HOSTS)]
         self.lines = 0
         self.agents: Process | None = None
         self.done: Counter[str] = Counter()
         for number in range(HOSTS):
             self.relabel(number)
+        fleet.publish(RULES_KEY, RulesRecord(RULES))
+
+    def change_rules(self) -> None:
+        """Some rules are gone, or stand in another order."""
+        self.fleet.publish(RULES_KEY, RulesRecord(self.rng.sample(RULES, self.rng.randint(1, len(RULES)))))
 
     def relabel(self, number: int) -> None:
         """A config record changes."""
@@ -94,20 +115,22 @@ class Storm:
             self.proxy.swallow()
         elif choice == "label":
             self.relabel(self.rng.randrange(HOSTS))
+        elif choice == "rules":
+            self.change_rules()
         elif second.running:
             assert second.stop() in (0, -15)  # -15: it was still importing
         else:
             second.start()
         self.done[choice] += 1
 
-    def phase(self, lines: int) -> None:
+    def phase(self, lines: int, more: Sequence[str] = ()) -> None:
         """Send up to ``lines`` lines per host in a storm, and wait until everything is in Elasticsearch."""
         agents = self.send(lines)
         self.elastic_proxy.trouble = 0.3
         for i in range(STRIKES_PER_PHASE):
             time.sleep(self.rng.uniform(0.1, 0.8))
             if agents.running:
-                self.strike(["worker", "worker", "agents"] if i % 2 else ["cut", "swallow", "label", "second"])
+                self.strike(["worker", "worker", "agents"] if i % 2 else ["cut", "swallow", "label", "second", *more])
         self.workers[0].start()
         wait_until(lambda: not agents.running, 300 + EVENTS // 5000, f"every host has {lines} lines acknowledged")
         self.elastic_proxy.trouble = 0.05
@@ -123,24 +146,75 @@ class Storm:
         self.proxy.close()
         self.elastic_proxy.close()
 
-    def check(self) -> None:
-        """Elasticsearch holds what was sent and counts it."""
-        from ezadmin_wire.ids import event_id
+    def check(self, rules_changed: bool = False) -> None:
+        """Elasticsearch holds what was sent and counts it.
 
-        ids = [hit["_id"] for hit in self.fleet.search_all(f"{self.fleet.names.prefix}-logs-*", source=False)]
-        prefixes = {identity[:12] for identity in ids}
-        assert len(prefixes) == HOSTS, "every host has one epoch, also after kill -9"
-        wanted = {event_id(prefix, i) for prefix in prefixes for i in range(self.lines)}
-        assert len(ids) == len(set(ids)), "an id stands in two indices"
-        assert set(ids) == wanted, f"missing {len(wanted - set(ids))}, too many {len(set(ids) - wanted)}"
-        truth: Counter[tuple[str, str, str, str]] = Counter()
-        for number, _, level, minute in simulated_hosts.expected(HOSTS, self.lines, self.start):
+        Where rules changed within a commit, documents of an attempt that was not committed may stand beside: the counts are
+        those of the committed one, and every document that they count is there.
+        """
+        hits = search_all(
+            self.fleet.elastic, f"{self.fleet.names.prefix}-logs-*", {"match_all": {}}, ["host.id", "event.sample_rate"]
+        )
+        ids = {hit["_id"] for hit in hits}
+        assert len(ids) == len(hits), "an id stands in two indices"
+        owners = {hit["_id"][:12]: hit["_source"]["host.id"] for hit in hits}
+        assert sorted(owners.values()) == [simulated_hosts.host_id(number) for number in range(HOSTS)], (
+            "every host has one epoch, also after kill -9"
+        )
+        prefixes = {host: prefix for prefix, host in owners.items()}
+        seen: Counter[tuple[str, str, str, str]] = Counter()
+        ignored: Counter[tuple[str, str, str, str]] = Counter()
+        stored: Counter[tuple[str, str, str, str]] = Counter()
+        for number, i, level, minute in simulated_hosts.expected(HOSTS, self.lines, self.start):
             host = simulated_hosts.host_id(number)
+            identity = event_id(prefixes[host], i)
+            dropped = simulated_hosts.kind(i) == "health check" and level not in ("error", "critical")
+            if not rules_changed:
+                assert (identity in ids) != dropped or simulated_hosts.floods(number), (number, i)
             for key in keys_of(minute, host, simulated_hosts.DATASET, level):
-                truth[key.rollup, key.window, key.host, level] += 1
-        assert self.fleet.rollup_sums("events.seen") == truth
-        assert self.fleet.rollup_sums("events.stored") == truth
+                cell = (key.rollup, key.window, key.host, level)
+                seen[cell] += 1
+                ignored[cell] += dropped
+                stored[cell] += identity in ids
+        unknown = len(ids) - sum(count for cell, count in stored.items() if cell[0] == HOST_MINUTE)
+        assert unknown == 0, "documents of lines that nobody sent"
+        sums = {
+            name: self.fleet.rollup_sums(f"events.{name}") for name in ("seen", "stored", "ignored", "sampled", "dead")
+        }
+        assert sums["seen"] == seen
+        assert sums["dead"] == Counter()
+        assert sums["stored"] + sums["ignored"] + sums["sampled"] == seen
+        if rules_changed:
+            assert not sums["stored"] - stored, "a document that is counted is missing"
+        else:
+            assert sums["ignored"] == +ignored
+            assert sums["stored"] == +stored
+        surging = {
+            (cell[2], cell[3])
+            for cell, count in (seen - ignored).items()
+            if cell[0] == HOST_MINUTE and count > NEW_HOST_BUDGET.get(cell[3], NEW_HOST_BUDGET["info"])
+        }
+        flooded = {host for host, _ in surging}
+        assert not rules_changed or len(flooded) == 2
+        assert {(cell[2], cell[3]) for cell in sums["sampled"] if cell[0] == HOST_MINUTE} == surging
+        assert {hit["_source"]["host.id"] for hit in hits if "event.sample_rate" in hit["_source"]} <= flooded
         assert self.fleet.dead_letters() == []
+        self.check_surges(surging)
+
+    def check_surges(self, surging: set[tuple[str, str]]) -> None:
+        """Each surge was told once in Elasticsearch, and in Kafka under the same id."""
+        pattern = f"{self.fleet.names.prefix}-alerts-*"
+        wait_until(
+            lambda: {hit["_id"] for hit in self.fleet.search_all(pattern, False)} == set(self.fleet.told_alerts()),
+            30,
+            "every alert is in Elasticsearch and in Kafka",
+        )
+        hits = self.fleet.search_all(pattern, source=True)
+        surges = [hit["_source"] for hit in hits if hit["_source"]["event.dataset"] == "alert.surge"]
+        begun = Counter(
+            (alert["host.id"], alert["alert.item"]) for alert in surges if alert["alert.state"] == "warning"
+        )
+        assert begun == {(host, f"{simulated_hosts.DATASET}/{level}"): 1 for host, level in surging}
 
 
 @pytest.fixture
@@ -183,5 +257,9 @@ def test_exact_whatever_is_killed(storm: Storm) -> None:
         worker.start()
     storm.phase(4 * per_phase)
     storm.check()
+
+    # the rules change, again and again
+    storm.phase(5 * per_phase, more=["rules", "rules", "rules"])
+    storm.check(rules_changed=True)
     assert storm.done["worker"] + storm.done["agents"] >= 20
     assert len(storm.elastic_proxy.done) == 5, storm.elastic_proxy.done

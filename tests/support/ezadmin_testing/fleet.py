@@ -45,19 +45,26 @@ class Fleet:
         self._revision = 0
         self._producer: Any = KafkaProducer(bootstrap_servers=kafka, acks="all", max_request_size=4 << 20)
 
+    @property
+    def public_key(self) -> str:
+        """The key that config records are believed by."""
+        return self._signer.public.hex()
+
     def settings(self, name: str, **more: Any) -> Path:
         """A settings file for a worker called ``name``."""
         path = self._folder / f"{name}.toml"
+        tables = {key: table for key, table in more.items() if isinstance(table, dict)}
+        tables |= {"kafka": {"bootstrap": self.kafka}, "elasticsearch": {"url": self._elasticsearch}}
         lines = [
             f'prefix = "{self.names.prefix}"',
             f"partitions = {self.partitions}",
             f'config_public_key = "{self._signer.public.hex()}"',
             f'member = "{name}"',
             "session_timeout = 10",
-            *(f"{key} = {value!r}" for key, value in more.items()),
-            f'[kafka]\nbootstrap = "{self.kafka}"',
-            f'[elasticsearch]\nurl = "{self._elasticsearch}"',
+            *(f"{key} = {value!r}" for key, value in more.items() if key not in tables),
         ]
+        for title, table in tables.items():
+            lines += [f"[{title}]", *(f"{key} = {value!r}" for key, value in table.items())]
         path.write_text("\n".join(lines) + "\n")
         return path
 
@@ -126,12 +133,19 @@ class Fleet:
             sums[doc["rollup"], doc["@timestamp"][:16], doc.get("host.id", ""), doc["log.level"]] += doc[value]
         return +sums
 
+    def told_alerts(self) -> list[str]:
+        """The ids of all messages of the topic of alerts."""
+        return [dict(message.headers)["id"].decode() for message in self._messages(self.names.alerts)]
+
     def dead_letters(self) -> list[Any]:
         """All messages of the dead-letter topic."""
+        return self._messages(self.names.dlq)
+
+    def _messages(self, topic: str) -> list[Any]:
         consumer = KafkaConsumer(
             bootstrap_servers=self.kafka, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
         )
-        places = [TopicPartition(self.names.dlq, number) for number in range(self.partitions)]
+        places = [TopicPartition(topic, number) for number in range(self.partitions)]
         consumer.assign(places)
         consumer.seek_to_beginning(*places)
         ends = consumer.end_offsets(places)

@@ -34,14 +34,24 @@ def host_id(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012d}"
 
 
+def floods(number: int) -> bool:
+    """Whether a host says in a second what others say in minutes."""
+    return number % 25 == 7
+
+
 def moment(number: int, i: int, start: datetime) -> datetime:
-    """When line i of a host happened: 20 ms apart, so that a host's lines cover many minutes."""
-    return start + timedelta(milliseconds=20 * i + number)
+    """When line i of a host happened: 200 ms apart, so that a host's lines cover many minutes; 2 ms where it floods."""
+    return start + timedelta(milliseconds=(2 if floods(number) else 200) * i + number)
 
 
 def level(number: int, i: int) -> str:
     """The level of line i of a host."""
     return LEVELS[(i * 7 + number) % len(LEVELS)]
+
+
+def kind(i: int) -> str:
+    """What line i is about: most are connections, every tenth is a ``health check``, every fiftieth a ``full disk``."""
+    return "health check" if i % 10 == 3 else "full disk" if i % 50 == 7 else "connection"
 
 
 def line(number: int, i: int, start: datetime) -> bytes:
@@ -52,7 +62,7 @@ def line(number: int, i: int, start: datetime) -> bytes:
         "event.created": when,
         "event.dataset": DATASET,
         "log.level": level(number, i),
-        "message": f'host {number} says line {i}: connection from 192.0.2.{i % 250} accepted, "quoted" 한글',
+        "message": f'host {number} says line {i}: {kind(i)} from 192.0.2.{i % 250} accepted, "quoted" 한글',
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
