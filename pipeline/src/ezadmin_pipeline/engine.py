@@ -49,9 +49,12 @@ from ezadmin_pipeline.surges import Change, Surges
 from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
+from ezadmin_wire.own import MEMORY
 from ezadmin_wire.times import format_time, parse_time
 
 _log = logging.getLogger(__name__)
+_KNOWN_EPOCHS = 300
+"""Epochs kept of a stream that lives in memory only: more than workers can have one at a time."""
 _KNOWN_COUNTS = 20_000
 """Rollup documents of a partition whose values are kept in memory; others are read when they are needed."""
 
@@ -290,7 +293,7 @@ class Engine:
             _log.warning(
                 "dead letter: %s/%d/%d: %s",
                 *(message.topic, message.partition, message.offset, error),
-                extra={"fields": {"error.type": error.reason}},
+                extra={"fields": {"error.type": error.reason, "host.id": _said_host(message)}},
             )
             self._letters.send(
                 message_letter(
@@ -327,6 +330,8 @@ class Engine:
         seen = shard.seen.get(name)
         if seen is None:
             seen = shard.seen[name] = Ranges()
+            if batch.stream.startswith(MEMORY):
+                _forget_epochs(shard.seen, name)
         new = seen.missing(batch.seq, batch.seq + batch.n)
         self.resent += batch.n - sum(b - a for a, b in new)
         if not new:
@@ -641,3 +646,17 @@ class Engine:
         for place in list(self.shards):
             self.drop(*place)
         self.indexer.close()
+
+
+def _forget_epochs(seen: dict[str, Ranges], name: str) -> None:
+    """Keep the newest epochs only of the stream of ``name`` (host/stream/epoch), whose epoch is new with each process."""
+    stream = name.rpartition("/")[0] + "/"
+    known = [other for other in seen if other.startswith(stream)]
+    for other in known[:-_KNOWN_EPOCHS]:
+        del seen[other]
+
+
+def _said_host(message: Message) -> str:
+    """The host that a message says it is of, believed or not."""
+    found = [data for name, data in message.headers if name == "host" and isinstance(data, bytes)]
+    return found[0].decode("utf-8", "replace") if found else ""
