@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import ssl
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+from ezadmin_wire import kafka_probe
 from ezadmin_wire.errors import WireError
+from ezadmin_wire.kafka_probe import why
 
 PLAIN = "PLAIN"
 MECHANISMS = (PLAIN, "SCRAM-SHA-256", "SCRAM-SHA-512")
 _BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,/\[\]]+):([0-9]{1,5})")
-# ApiVersions v0 without a client id: the one request that every broker answers before sign-in
-_HELLO = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 
 
 class Setting(NamedTuple):
@@ -229,7 +227,7 @@ class KafkaConnection:
             else:
                 context.load_verify_locations(self.ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise WireError("bad_kafka", f"ca_file {self.ca_file}: {_why(error)}") from error
+            raise WireError("bad_kafka", f"ca_file {self.ca_file}: {why(error)}") from error
         if self.certificate_file is not None:
             key_file = str(self.key_file)
             _guarded(key_file, "key_file")
@@ -238,40 +236,29 @@ class KafkaConnection:
             except (OSError, ssl.SSLError) as error:
                 raise WireError(
                     "bad_kafka",
-                    f"certificate_file {self.certificate_file} with key_file {key_file}: {_why(error)}; "
+                    f"certificate_file {self.certificate_file} with key_file {key_file}: {why(error)}; "
                     "are both PEM, do they belong together, does key_password_file hold the key's password?",
                 ) from error
         return context
 
     def probe(self, timeout: float = 5.0) -> dict[str, Optional[str]]:
-        """Why each broker of ``bootstrap`` cannot be talked to, None where it can; nobody signs in.
+        """What is wrong with each broker of ``bootstrap``, None where one can sign in: :mod:`ezadmin_wire.kafka_probe`.
 
-        kafka-python says only that none answers: this finds out whether it is the name, the port, TLS or a certificate.
+        What is about who we are is a :class:`ezadmin_wire.kafka_probe.Refusal`. ``timeout`` in seconds, of each step.
         """
-        return {server: self._probe(server, timeout) for server in self.servers}
-
-    def _probe(self, server: str, timeout: float) -> Optional[str]:
-        host, port = server.rsplit(":", 1)
-        host = host.strip("[]")
-        try:
-            context = self.tls_context()
-            with socket.create_connection((host, int(port)), timeout=timeout) as plain:
-                if context is None:
-                    return _hello(plain, "write tls = true if this listener is one with TLS")
-                try:
-                    with context.wrap_socket(plain, server_hostname=host) as secured:
-                        return _hello(
-                            secured,
-                            "it may ask for a certificate: certificate_file and key_file, signed by its authority",
-                        )
-                except ssl.SSLCertVerificationError as error:
-                    return f"its certificate is not good: {error.verify_message}; is ca_file the right authority?"
-                except ssl.SSLError as error:
-                    return f"no TLS: {_why(error)}; is this a listener with TLS, and does it take our certificate?"
-        except WireError as error:
-            return str(error)
-        except OSError as error:
-            return _why(error)
+        found: dict[str, Optional[str]] = {}
+        for server in self.servers:
+            host, port = server.rsplit(":", 1)
+            try:
+                credentials = None
+                if self.sasl is not None:
+                    credentials = kafka_probe.Credentials(self.sasl, str(self.user), self._password())
+                context = self.tls_context()
+            except WireError as error:
+                found[server] = kafka_probe.Refusal(error)
+                continue
+            found[server] = kafka_probe.probe(host.strip("[]"), int(port), context, credentials, timeout)
+        return found
 
     def __str__(self) -> str:
         """Address, and how one gets in."""
@@ -299,7 +286,7 @@ def read_secret(path: str, key: str) -> str:
     try:
         secret = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        raise WireError("bad_secret", f"{key} {path}: {_why(error)}") from error
+        raise WireError("bad_secret", f"{key} {path}: {why(error)}") from error
     except UnicodeDecodeError as error:
         raise WireError("bad_secret", f"{key} {path}: not UTF-8") from error
     if not secret or "\n" in secret:
@@ -311,32 +298,9 @@ def _guarded(path: str, key: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        raise WireError("bad_secret", f"{key} {path}: {_why(error)}") from error
+        raise WireError("bad_secret", f"{key} {path}: {why(error)}") from error
     if mode & 0o007:
         raise WireError("bad_secret", f"{key} {path} is open to everybody on this machine; run: chmod o= {path}")
-
-
-def _hello(connection: socket.socket, hint: str) -> Optional[str]:
-    try:
-        connection.sendall(_HELLO)
-        answer = connection.recv(8)
-    except ssl.SSLError as error:  # TLS 1.3: that the broker wants a certificate shows only now
-        return f"it refuses: {_why(error)}; {hint}"
-    except socket.timeout:
-        return f"it takes the connection, but does not answer as Kafka; {hint}"
-    except OSError as error:
-        return f"it ends the connection: {_why(error)}; {hint}"
-    if not answer:
-        return f"it ends the connection; {hint}"
-    if len(answer) < 8 or answer[4:8] != b"\0\0\0\1":
-        return f"what answers is no Kafka broker; {hint}"
-    return None
-
-
-def _why(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).replace("_", " ").lower()
-    return error.strerror or str(error)
 
 
 def _error(where: str, text: str) -> WireError:
