@@ -39,3 +39,6 @@ def configure(level: str, style: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+    if level != "debug":
+        # each failed connection is told here as an error, often with a traceback; our own messages say what was wrong with it
+        logging.getLogger("kafka.net").setLevel(logging.CRITICAL)
