@@ -4,6 +4,8 @@ answers that are lost, second owners, re-sends cut differently, topics made anew
 At the end of each schedule one quiet owner reads the rest, and Elasticsearch must hold exactly the lines that were sent,
 the rollups exactly their counts, the dead letters exactly the lines that are to blame. What rules leave out is counted as
 the attempt decided that was committed; of such lines those may stand in Elasticsearch that an attempt before it stored.
+So it is with what a surge withholds; but in the steady half of the schedules, in which rules and topic stay what they are,
+every attempt must decide of every line as one owner does that nothing ever disturbs.
 """
 
 from __future__ import annotations
@@ -21,10 +23,13 @@ from ezadmin_testing.fake_elastic import FakeElastic, Killed, Unavailable
 
 from ezadmin_pipeline import alerts, rollups
 from ezadmin_pipeline import engine as engine_module
+from ezadmin_pipeline import surges as surges_module
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.engine import Engine, Message
 from ezadmin_pipeline.ranges import Ranges
-from ezadmin_pipeline.settings import Settings
+from ezadmin_pipeline.rollups import Counts
+from ezadmin_pipeline.settings import Settings, SurgeSettings
+from ezadmin_pipeline.surges import Surges
 from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import batch as wire
 from ezadmin_wire.config import HostRecord, Match, Rule, RulesRecord
@@ -37,7 +42,7 @@ LEVELS = ["info", "error"]
 MINUTES = ["2026-11-24T10:00", "2026-11-24T10:01", "2026-11-24T11:59"]
 TODAY = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 KEY = SigningKey.generate()
-SETTINGS = Settings(signatures="off", bulk_bytes=600, retry_past_index=60)
+SETTINGS = Settings(signatures="off", bulk_bytes=600, retry_past_index=60, surges=SurgeSettings(floor=2, factor=2))
 TOPIC = SETTINGS.names.logs
 NOISE = {"a": 0.2, "b": 0.3, "loud": 0.35, "always": 0.4}
 """Kinds of lines that rules are for (ignored by some revisions, changed by some, always ignored), by their share."""
@@ -92,6 +97,7 @@ class Host:
                 "event.created": f"{minute}:{seconds}.000Z",
                 "event.dataset": "test",
                 "log.level": level,
+                "message": f"{rng.choice(['', 'no '])}answer from node {self.next}",
             }
             kind = "stored"
             identity = event_id(event_id_prefix(self.id, "logs", self.epoch), self.next)
@@ -143,6 +149,7 @@ class World:
         self.time = 0.0
         self.labels = 0
         self.rules = random_rules(self.rng)
+        self.steady = self.rng.random() < 0.5
 
     def _fault(self, kind: str) -> str | None:
         if not self.armed:
@@ -207,9 +214,9 @@ class World:
             self.new_owner()
         elif roll < 0.41:
             self.labels += 1
-        elif roll < 0.46:
+        elif roll < 0.46 and not self.steady:
             self.rules = random_rules(self.rng)
-        elif roll < 0.48:
+        elif roll < 0.48 and not self.steady:
             self.make_topic_anew()
         else:
             owner = self.rng.choice(self.owners)
@@ -257,17 +264,38 @@ class World:
         assert not lost
         assert not owner.dirty
 
+    def undisturbed(self) -> World:
+        """What one quiet owner makes of the same topic."""
+        other = World(0)
+        other.armed = False
+        other.topic_id, other.log, other.rules, other.labels = self.topic_id, self.log, self.rules, self.labels
+        other.sent, other.hosts = self.sent, []
+        other.finish()
+        return other
+
+    def surges(self) -> dict[str, tuple[Any, ...]]:
+        """Alerts of surges by their ids: state, events seen and withheld."""
+        return {
+            identity: (doc["_source"]["alert.state"], doc["_source"]["surge.seen"], doc["_source"]["surge.withheld"])
+            for (index, identity), doc in self.elastic.docs.items()
+            if "-alerts-" in index and doc["_source"]["alert.item"] in ("test/info", "test/error")
+        }
+
     def fates(self) -> dict[str, str]:
         """What was decided of each line, by the attempt that was committed."""
         committed = (
-            self.elastic.docs[SETTINGS.names.state_index, f"{TOPIC}-0"]["_source"]["exemplars"] if self.sent else {}
+            self.elastic.docs[SETTINGS.names.state_index, f"{TOPIC}-0"]["_source"]["exemplars"]["book"]
+            if self.sent
+            else {}
         )
         fates = {}
         for identity, (_, _, level, kind) in self.sent.items():
-            fates[identity] = "dead" if kind == "dead" else committed[identity]
-            assert kind not in ("stored", "loud") or fates[identity] == "stored"
-            assert kind != "always" or fates[identity] == "ignored"
-            assert kind != "b" or level == "info" or fates[identity] == "stored"
+            fate = fates[identity] = committed.get(identity, "dead") if kind == "dead" else committed[identity]
+            if kind == "dead" and fate == "stored":
+                fates[identity] = "dead"  # Elasticsearch found that out
+            assert kind not in ("stored", "loud") or fate in ("stored", "sampled")
+            assert kind != "always" or fate == "ignored"
+            assert kind != "b" or level == "info" or fate in ("stored", "sampled")
         return fates
 
     def errors(self) -> list[str]:
@@ -278,10 +306,18 @@ class World:
         expected = {identity for identity, fate in fates.items() if fate == "stored"}
         # what an attempt that was not committed stored and the committed one ignored
         other = {identity for identity, (_, _, _, kind) in self.sent.items() if kind in ("a", "b")}
+        other |= {identity for identity, fate in fates.items() if fate == "sampled"}
+        if self.steady:
+            other = set()
+            quiet = self.undisturbed()
+            if fates != quiet.fates():
+                found.append("what was decided depends on who decided")
+            if self.surges() != quiet.surges():
+                found.append(f"surges differ: {self.surges()}, without faults {quiet.surges()}")
         if not expected <= stored <= expected | other:
             found.append(f"missing {len(expected - stored)}, too many {len(stored - expected - other)}")
-        dead = {identity for identity, (_, _, _, kind) in self.sent.items() if kind == "dead"}
-        if set(self.letters) != dead:
+        dead = {identity for identity, fate in fates.items() if fate == "dead"}
+        if not dead <= set(self.letters) <= dead | other:
             found.append(f"dead letters: missing {len(dead - set(self.letters))}, other {set(self.letters) - dead}")
         truth: Counter[tuple[str, ...]] = Counter()
         for identity, (host, minute, level, _) in self.sent.items():
@@ -294,7 +330,7 @@ class World:
                 continue
             source: dict[str, Any] = doc["_source"]
             place = (source["rollup"], source["@timestamp"][:16], source.get("host.id", ""), source["log.level"])
-            for value in ("seen", "stored", "ignored", "dead"):
+            for value in ("seen", "stored", "ignored", "sampled", "dead"):
                 counted[(*place, value)] += source[f"events.{value}"]
         if +counted != truth:
             found.append(f"counts differ: {(+counted) - truth} too many, {truth - (+counted)} missing")
@@ -303,6 +339,7 @@ class World:
             for identity, (host, _, _, kind) in self.sent.items()
             if kind == "loud"
         }
+        loud |= self.surges().keys()
         stored = {identity for index, identity in self.elastic.docs if "-alerts-" in index}
         if stored != loud:
             found.append(f"alerts stored: {len(loud - stored)} missing, {len(stored - loud)} too many")
@@ -324,19 +361,20 @@ def keep_book(owner: Engine) -> None:
     count, next_record = owner._count, owner._next_record
 
     def counting(shard: Any, batch: Any, chunk: Any) -> None:
-        book = decided.setdefault(shard, {})
-        for tags, fate in ((chunk.tags, "stored"), (chunk.ignored, "ignored")):
+        count(shard, batch, chunk)
+        book = decided.setdefault(shard, dict(shard.record.exemplars.get("book", {})))
+        for tags, fate in ((chunk.tags, "stored"), (chunk.ignored, "ignored"), (chunk.sampled, "sampled")):
             book.update({orjson.loads(raw)["id"]: fate for _, _, raw in tags})
         # what changes its state with the loud lines
-        for _, _, raw in (*chunk.tags, *chunk.ignored):
+        for _, _, raw in (*chunk.tags, *chunk.ignored, *chunk.sampled):
             line = orjson.loads(raw)
             if line.get("noise") == "loud":
                 shard.alerts.append(loud_alert(batch.host, line["id"]))
-        count(shard, batch, chunk)
 
     def recording(shard: Any) -> Any:
         record = next_record(shard)
-        record.exemplars = {**record.exemplars, **decided.get(shard, {})}
+        book = decided.get(shard, shard.record.exemplars.get("book", {}))
+        record.exemplars = {**record.exemplars, "book": dict(book)}
         return record
 
     owner._count, owner._next_record = counting, recording  # type: ignore[method-assign]
@@ -357,8 +395,11 @@ def run(seed: int) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+def _quiet(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level("CRITICAL")
+    # so that some lines make a surge
+    for name in ("_NEW_HOST", "_ERROR_FLOOR", "EXEMPLARS"):
+        monkeypatch.setattr(surges_module, name, 1)
 
 
 def test_no_schedule_gives_a_wrong_count() -> None:
@@ -380,7 +421,43 @@ def test_the_schedules_hold_lines_that_were_decided_twice() -> None:
     assert stored_and_ignored > 10
 
 
+def test_the_schedules_hold_surges() -> None:
+    fates: Counter[str] = Counter()
+    states: Counter[str] = Counter()
+    for seed in range(100):
+        world = World(seed)
+        for _ in range(world.rng.randint(10, 70)):
+            world.step()
+        world.finish()
+        fates.update(world.fates().values())
+        states.update(state for state, _, _ in world.surges().values())
+    assert fates["sampled"] > fates["stored"] / 20, fates
+    assert min(states["warning"], states["ok"]) > 20, states
+
+
 # The model must be able to see each mechanism missing.
+
+
+def test_the_model_sees_surges_that_are_not_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Surges, "_load", lambda self, state, exemplars: None)
+    assert any(run(seed) for seed in range(100))
+
+
+def test_the_model_sees_exemplars_that_are_not_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Surges._load
+    monkeypatch.setattr(Surges, "_load", lambda self, state, exemplars: original(self, state, {}))
+    assert any(run(seed) for seed in range(400))
+
+
+def test_the_model_sees_withheld_lines_that_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Counts.add
+
+    def add(self: Counts, other: Counts) -> None:
+        original(self, other)
+        self.sampled -= other.sampled
+
+    monkeypatch.setattr(Counts, "add", add)
+    assert any(run(seed) for seed in range(100))
 
 
 def test_the_model_sees_ignored_lines_that_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ ten times the floor until the first hour that it was there from the beginning is
 **A surge** begins with the first minute over the budget. It ends when the key was not above half its budget for five
 minutes of its host's event time, or, if the host says nothing any more, for 15 minutes as the other hosts of the
 partition tell the time (the second newest of them: one with a wrong clock does not decide). Beginning and end are alerts.
+The surges of a key follow each other in event time, and so no two alerts have one id: what comes late for a minute before
+the end of the last one is sampled, but no surge of its own.
 
 Bounds, per partition: :data:`MAX_KEYS` keys, the one without an event for the longest time (in the order of messages)
 is forgotten first; the last :data:`_MINUTES` minutes that a key had events for (an older one begins again at 0, which
@@ -123,15 +125,16 @@ class _Host:
 
 class _Key:
     """``hour``: newest hour; ``sum``: events in it; ``last``: events in the closed hour before; ``minutes``: events per
-    minute, the last touched last."""
+    minute, the last touched last; ``told``: newest minute of a surge that is over."""
 
-    __slots__ = ("budget", "hour", "last", "minutes", "sum", "surge", "surging_minute")
+    __slots__ = ("budget", "hour", "last", "minutes", "sum", "surge", "surging_minute", "told")
 
     def __init__(self, hour: int, sum: int = 0, last: int = 0) -> None:
         self.hour = hour
         self.sum = sum
         self.last = last
         self.minutes: dict[int, int] = {}
+        self.told = 0
         self.budget = 0
         self.surging_minute = 0
         """What a minute over the budget counts as in its hour."""
@@ -192,7 +195,7 @@ class _Group:
 
     __slots__ = ("free", "mask", "minute", "surge")
 
-    def __init__(self, minute: int, surge: _Surge, free: int, shift: int) -> None:
+    def __init__(self, minute: int, surge: _Surge | None, free: int, shift: int) -> None:
         self.minute = minute
         self.surge = surge
         self.free = free
@@ -323,7 +326,7 @@ class Surges:
                 )
             surge = key.surge
             if after > budget:
-                if surge is None:
+                if surge is None and at > key.told:
                     surge = key.surge = self._open[name] = _Surge(at)
                     surge.seen = before
                     if len(self._open) <= _DETAILED:
@@ -356,14 +359,16 @@ class Surges:
                     group.free -= 1
                 kept.append(i)
                 continue
-            exemplar = group.surge.exemplar(group.minute, _text_of(raw))
+            surge = group.surge
+            exemplar = surge is not None and surge.exemplar(group.minute, _text_of(raw))
             if exemplar or _RAISED.search(chunk.documents[i]) or (exempt is not None and exempt(raw, minute, level)):
                 kept.append(i)
             elif _hash(prefix, batch.seq + chunk.numbers[i]) & group.mask == 0:
                 chunk.documents[i] = b'{"event.sample_rate":%d,' % (group.mask + 1) + chunk.documents[i][1:]
                 kept.append(i)
             else:
-                group.surge.withheld += 1
+                if surge is not None:
+                    surge.withheld += 1
                 chunk.sampled.append(chunk.tags[i])
         if len(kept) < len(chunk.tags):
             chunk.keep(kept)
@@ -428,8 +433,9 @@ class Surges:
 
     def _end(self, name: tuple[str, str, str]) -> None:
         self._changes.append(self._change(name, over=True))
-        del self._open[name]
-        self._keys[name].surge = None
+        key = self._keys[name]
+        key.told = self._open.pop(name).loud
+        key.surge = None
 
     def _change(self, name: tuple[str, str, str], over: bool) -> Change:
         key, surge = self._keys[name], self._open[name]
@@ -478,6 +484,7 @@ class Surges:
             "hosts": [[host, entry.born, entry.newest] for host, entry in self._hosts.items()],
             "names": list(names),
             "keys": keys,
+            "told": [[place, key.told] for place, key in enumerate(self._keys.values()) if key.told],
             "open": [
                 [places[name], *(getattr(surge, field) for field in _FIELDS)] for name, surge in self._open.items()
             ],
@@ -503,6 +510,8 @@ class Surges:
             self._hosts[name[0]].keys += 1
             self._set_budget(name[2], key, self._hosts[name[0]])
         order = list(self._keys)
+        for at, told in state["told"]:
+            self._keys[order[at]].told = told
         for place, (at, *figures) in enumerate(state["open"]):
             surge = _Surge(0)
             for field, figure in zip(_FIELDS, figures, strict=True):
