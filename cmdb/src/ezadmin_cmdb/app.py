@@ -10,18 +10,29 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ezadmin_cmdb.accounts import models as _accounts
 from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.accounts import users as _users
+from ezadmin_cmdb.changes import description as _change_records
 from ezadmin_cmdb.changes import models as _changes
 from ezadmin_cmdb.database import ENGINE_OPTIONS, db
+from ezadmin_cmdb.datacenter import contacts as _contacts
+from ezadmin_cmdb.datacenter import customers as _customers
+from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.elastic import Elastic
+from ezadmin_cmdb.hosts import description as _host_description
 from ezadmin_cmdb.hosts import models as _hosts
 from ezadmin_cmdb.outbox import models as _outbox
+from ezadmin_cmdb.rights import descriptions as _rights
 from ezadmin_cmdb.rules import models as _rules
 from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 
 MODELS = (_accounts, _changes, _hosts, _outbox, _rules)
-"""All tables must be known before the first query, for their relations refer to one another."""
+DESCRIBED = (_host_description, _sites, _contacts, _customers, _users, _rights, _change_records)
+"""All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
+
+The order is that of the menus.
+"""
 
 
 class Application(Flask):
@@ -44,9 +55,11 @@ def create_core(settings: Settings) -> Flask:
 def create_app(settings: Settings) -> Flask:
     """The application with pages and API; connects to nothing yet. Raises SettingsError."""
     from ezadmin_cmdb.accounts import views as account_views
+    from ezadmin_cmdb.describe import description as descriptions
+    from ezadmin_cmdb.describe import pages
     from ezadmin_cmdb.hosts import views as host_views
     from ezadmin_cmdb.status import views as status_views
-    from ezadmin_cmdb.web import api, assets, errors, requests, signin
+    from ezadmin_cmdb.web import access, api, assets, errors, menus, requests, signin
 
     app = create_core(settings)
     app.config.update(
@@ -67,14 +80,23 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["ezadmin_kafka"] = KafkaProbe(settings.kafka)
     for part in (requests, signin, errors, api):
         part.init_app(app)
-    for blueprint in (status_views.bp, host_views.bp, account_views.bp):
+    for blueprint in (status_views.bp, host_views.bp, account_views.bp, account_views.users):
         app.register_blueprint(blueprint)
+    for description in descriptions.known():
+        if description.path not in app.blueprints:
+            app.register_blueprint(pages.blueprint(description))
+    access.check_routes(app)
     app.jinja_env.globals.update(
         vendored=assets.vendored,
         icon=assets.icon,
         languages=accounts.LANGUAGES,
         current_user=signin.current_user,
         current_language=i18n.locale,
+        menus=menus.shown,
+        described=descriptions.find,
+        described_or_none=descriptions.find_or_none,
+        endpoints=lambda: app.view_functions,
+        may=menus.may,
         grafana_url=settings.grafana_url,
     )
     for writer in (

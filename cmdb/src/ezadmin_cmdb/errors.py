@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class DomainError(Exception):
     """Something that was asked for cannot be done; the text says what and why, for the user."""
@@ -11,13 +13,20 @@ class DomainError(Exception):
 
 
 class Invalid(DomainError):
-    """A value that cannot be used; ``field`` names it."""
+    """A value that cannot be used; ``field`` names it, or ``fields`` all that are wrong, each with its text."""
 
     status = 422
 
-    def __init__(self, text: str, field: str | None = None) -> None:
+    def __init__(self, text: str, field: str | None = None, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.field = field
+        self.fields: dict[str, str] = dict(fields or ({field: text} if field else {}))
+
+
+class Forbidden(DomainError):
+    """The actor lacks the permission."""
+
+    status = 403
 
 
 class NotFound(DomainError):
@@ -30,3 +39,9 @@ class Conflict(DomainError):
     """It contradicts what is there."""
 
     status = 409
+
+
+class Outdated(DomainError):
+    """It was changed since the actor read it."""
+
+    status = 412

@@ -21,7 +21,6 @@ from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.database import NO_SUCH_TABLE, db, error_code, unavailable, unit_of_work
 from ezadmin_cmdb.errors import DomainError
 from ezadmin_cmdb.grafana.commands import grafana_commands
-from ezadmin_cmdb.hosts import listing
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rules.commands import rules_commands
 from ezadmin_cmdb.settings import ENVIRONMENT, Settings, SettingsError
@@ -256,7 +255,7 @@ def _host_add(actor: Actor, host_id: str, name: str, public_key: str, labels: tu
 @command_with_app
 def _host_list(actor: Actor, as_json: bool) -> None:
     """List the hosts."""
-    found = listing.everything(actor)
+    found = hosts.everything(actor)
     if as_json:
         click.echo(json.dumps([{"id": host.id, "name": host.name, "state": host.state} for host in found], indent=2))
         return

@@ -15,8 +15,10 @@ from ezadmin_cmdb.accounts.models import FailedSignIn, User, UserSession
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db, utc_now
-from ezadmin_cmdb.errors import Conflict, DomainError, Invalid, NotFound
+from ezadmin_cmdb.errors import Conflict, DomainError, Forbidden, Invalid, NotFound
+from ezadmin_cmdb.rights import services as rights
 
+USER_CHANGE = "user.change"
 PASSWORD_MIN = 10
 PASSWORD_MAX = 200
 LANGUAGES = {"en": "English", "ko": "한국어"}
@@ -118,8 +120,18 @@ def any_admin() -> bool:
     return db.session.scalar(select(User.id).where(User.admin, User.active).limit(1)) is not None
 
 
+def require_admin(actor: Actor, user: User | None = None) -> None:
+    """Go on only for an administrator: nobody else makes one, or changes one. Raises Forbidden."""
+    if not actor.rights.all:
+        rights.note(actor, USER_CHANGE, "user", user.id if user else None)
+        raise Forbidden(_("Only an administrator may do this."))
+
+
 def create_user(actor: Actor, name: str, password: str, admin: bool) -> User:
-    """Make an account. Raises Invalid; Conflict if the name is taken."""
+    """Make an account. Raises Forbidden; Invalid; Conflict if the name is taken."""
+    rights.require(actor, USER_CHANGE)
+    if admin:
+        require_admin(actor)
     name = name.strip()
     if not 1 <= len(name) <= 64 or not name.isprintable():
         raise Invalid(_("The name is 1 to 64 printable characters long."), "name")
@@ -150,8 +162,17 @@ def change_password(actor: Actor, user: User, old: str, new: str, keep_token: st
     )
 
 
+def reset_password(actor: Actor, user: User) -> str:
+    """Give a user who forgot it a new password, which is returned, and sign him out everywhere. Raises Forbidden."""
+    require_admin(actor, user)
+    password = random_password()
+    set_password(actor, user, password)
+    end_sessions(user)
+    return password
+
+
 def set_password(actor: Actor, user: User, password: str) -> None:
-    """Set a password without asking for the old one. Raises Invalid."""
+    """Set a password without asking for the old one: the caller has made sure that he may. Raises Invalid."""
     user.password_hash = _hash(password)
     changes.record(actor, "user", str(user.id), user.name, {"password": "old"}, {"password": "new"})
 

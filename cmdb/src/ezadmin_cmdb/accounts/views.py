@@ -10,10 +10,16 @@ from werkzeug.wrappers import Response
 
 from ezadmin_cmdb.accounts import services
 from ezadmin_cmdb.accounts.forms import PasswordForm, SignInForm
+from ezadmin_cmdb.accounts.users import USER
+from ezadmin_cmdb.describe import pages
+from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.errors import DomainError
-from ezadmin_cmdb.web.signin import TOKEN, current_actor, current_user, public, signed_in_user
+from ezadmin_cmdb.web.access import needs, public, signed_in
+from ezadmin_cmdb.web.signin import TOKEN, current_actor, current_user, signed_in_user
 
 bp = Blueprint("accounts", __name__)
+users = Blueprint("users", __name__, url_prefix="/users")
+pages.add(users, USER, pages.actions(USER))
 
 
 @bp.get("/sign-in")
@@ -49,6 +55,7 @@ def _next() -> str:
 
 
 @bp.post("/sign-out")
+@signed_in
 def sign_out() -> Response:
     """Sign out."""
     services.sign_out(session[TOKEN])
@@ -57,12 +64,14 @@ def sign_out() -> Response:
 
 
 @bp.get("/account")
+@signed_in
 def account() -> str:
     """The own account."""
     return render_template("accounts/account.html", form=PasswordForm(), error=None)
 
 
 @bp.post("/account/password")
+@signed_in
 def change_password() -> tuple[str, int] | Response:
     """Change the own password."""
     form, user = PasswordForm(), signed_in_user()
@@ -87,3 +96,32 @@ def set_language(language: str) -> Response:
     elif language in services.LANGUAGES:
         session["language"] = language
     return redirect(_next())
+
+
+@users.get("/new")
+@needs(USER.change)
+def new() -> str:
+    """The form of another user."""
+    return render_template("accounts/new_user.html", error=None)
+
+
+@users.post("/new")
+@needs(USER.change)
+def create() -> tuple[str, int] | str:
+    """Make a user, and show the password once."""
+    password = services.random_password()
+    try:
+        user = services.create_user(current_actor(), request.form.get("name", ""), password, False)
+    except DomainError as error:
+        return render_template("accounts/new_user.html", error=str(error)), error.status
+    return render_template("accounts/password_once.html", user=user, password=password)
+
+
+@users.post("/<int:object_id>/password")
+@needs(USER.change)
+def reset_password(object_id: int) -> str:
+    """Give a user another password, and show it once."""
+    user = described.find(current_actor(), USER, object_id)
+    return render_template(
+        "accounts/password_once.html", user=user, password=services.reset_password(current_actor(), user)
+    )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Integer, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
+
+if TYPE_CHECKING:
+    from ezadmin_cmdb.rights.models import HostGroup
 
 HOST_ID = exact(36)
 
@@ -73,6 +77,9 @@ class Host(Base):
     )
     nics: Mapped[list[Nic]] = relationship(cascade="all, delete-orphan", passive_deletes=True, order_by="Nic.name")
     disks: Mapped[list[Disk]] = relationship(cascade="all, delete-orphan", passive_deletes=True, order_by="Disk.name")
+    groups: Mapped[list[HostGroup]] = relationship(
+        secondary="host_group_members", back_populates="hosts", order_by="HostGroup.name", passive_deletes=True
+    )
 
 
 class HostLabel(Base):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
 from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel
 from ezadmin_cmdb.outbox import services as outbox
+from ezadmin_cmdb.rights import services as rights
 from ezadmin_wire import WireError
 from ezadmin_wire.config import HOST_STATES, HostRecord, host_key
 from ezadmin_wire.config import HostKey as WireHostKey
@@ -26,19 +27,46 @@ from ezadmin_wire.times import format_time
 
 SILENT_AFTER = timedelta(seconds=150)
 """An agent reports its status each minute: one that missed two is silent."""
+HOST_VIEW = "host.view"
+HOST_CHANGE = "host.change"
 _LABEL_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _NOT_A_CHANGE = ("created", "updated", "inventory_collected")
 """Columns that say when, not what; ``agent_…`` too, but for the version."""
 
 
-def visible(actor: Actor) -> Select[Host]:
-    """The query of all hosts that ``actor`` may know of: everything about hosts starts here."""
-    query = select(Host)
-    return query if actor.all_hosts else query.where(false())
+def visible(actor: Actor, permission: str = HOST_VIEW) -> Select[Host]:
+    """The query of all hosts for which ``actor`` has ``permission``: everything about hosts starts here."""
+    from ezadmin_cmdb.rights import groups  # it knows hosts
+
+    query, scope = select(Host), actor.rights.scope(permission)
+    if scope.everywhere:
+        return query
+    return query.where(groups.holds(scope.groups)) if scope else query.where(false())
 
 
-def find(actor: Actor, reference: str) -> Host:
-    """The host with this id, or the only one with this name, with its parts. Raises NotFound, Conflict."""
+def find(actor: Actor, reference: str, permission: str = HOST_VIEW) -> Host:
+    """The host with this id, or the only one with this name, with its parts.
+
+    Raises Forbidden for an actor who has ``permission`` nowhere, or not for this host though he sees it; NotFound;
+    Conflict for a name that several have.
+    """
+    rights.require(actor, permission)
+    host = _find(actor, reference)
+    if permission != HOST_VIEW and not may(actor, permission, host):
+        raise rights.refusal(actor, permission, "host", host.id)
+    return host
+
+
+def may(actor: Actor, permission: str, host: Host) -> bool:
+    """Whether ``actor`` has a permission for a host."""
+    if actor.rights.scope(permission).everywhere:
+        return True
+    return (
+        db.session.scalar(visible(actor, permission).with_only_columns(Host.id).where(Host.id == host.id)) is not None
+    )
+
+
+def _find(actor: Actor, reference: str) -> Host:
     loaded = (selectinload(Host.labels), selectinload(Host.keys), selectinload(Host.nics), selectinload(Host.disks))
     query = visible(actor).options(*loaded)
     host = db.session.scalar(query.where(Host.id == reference))
@@ -48,8 +76,21 @@ def find(actor: Actor, reference: str) -> Host:
     if len(named) > 1:
         raise Conflict(f"more than one host is named {reference}: give its id")
     if not named:
+        if not actor.rights.scope(HOST_VIEW).everywhere and db.session.get(Host, reference) is not None:
+            rights.note(actor, HOST_VIEW, "host", reference)
         raise NotFound(f"no host {reference}")
     return named[0]
+
+
+def everything(actor: Actor) -> Sequence[Host]:
+    """All visible hosts by name."""
+    return db.session.scalars(visible(actor).order_by(Host.name, Host.id)).all()
+
+
+def _require_change(actor: Actor, host: Host) -> None:
+    rights.require(actor, HOST_CHANGE)
+    if not may(actor, HOST_CHANGE, host):
+        raise rights.refusal(actor, HOST_CHANGE, "host", host.id)
 
 
 def add(
@@ -59,6 +100,7 @@ def add(
 
     Raises Invalid; Conflict for another key under the same id (unless ``add_key``), a revoked key, or another host's.
     """
+    rights.require(actor, HOST_CHANGE)
     if not is_host_id(host_id):
         raise Invalid(
             f"host id {host_id!r}: expected a UUID in lower case, as `ezadmin-agent identity` prints it", "id"
@@ -77,6 +119,7 @@ def add(
             f"({', '.join(one.kid for one in host.keys) or 'none'}). "
             "If it is really this machine that got a new key, add it with --add-key"
         )
+    _require_change(actor, host)
     with changing(actor, host):
         if known is None:
             _attach(host, key)
@@ -102,7 +145,8 @@ def _attach(host: Host, key: VerifyKey) -> None:
 
 
 def set_labels(actor: Actor, host: Host, labels: Mapping[str, str | None]) -> None:
-    """Set labels; None takes one away. Raises Invalid."""
+    """Set labels; None takes one away. Raises Forbidden, Invalid."""
+    _require_change(actor, host)
     with changing(actor, host):
         _set_labels(host, labels)
 
@@ -125,6 +169,7 @@ def _set_labels(host: Host, labels: Mapping[str, str | None]) -> None:
 
 def set_state(actor: Actor, host: Host, state: str) -> None:
     """Set the state (:data:`ezadmin_wire.config.HOST_STATES`). Raises Invalid."""
+    _require_change(actor, host)
     if state not in HOST_STATES:
         raise Invalid(f"state {state!r}: one of {', '.join(HOST_STATES)}", "state")
     with changing(actor, host):
@@ -132,13 +177,15 @@ def set_state(actor: Actor, host: Host, state: str) -> None:
 
 
 def rename(actor: Actor, host: Host, name: str) -> None:
-    """Give a host another name. Raises Invalid."""
+    """Give a host another name. Raises Forbidden, Invalid."""
+    _require_change(actor, host)
     with changing(actor, host):
         host.name = _name(name)
 
 
 def revoke_key(actor: Actor, host: Host, kid: str) -> None:
-    """Revoke a key: nothing signed with it is believed any more. Raises NotFound."""
+    """Revoke a key: nothing signed with it is believed any more. Raises Forbidden, NotFound."""
+    _require_change(actor, host)
     key = next((one for one in host.keys if one.kid == kid), None)
     if key is None:
         known = ", ".join(one.kid for one in host.keys) or "none"

@@ -19,6 +19,8 @@ from ezadmin_cmdb.database import db
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
 from ezadmin_cmdb.outbox import services as outbox
 from ezadmin_cmdb.outbox.models import ConfigRecord
+from ezadmin_cmdb.rights import services as rights
+from ezadmin_cmdb.rights.permissions import RULES_CHANGE, RULES_VIEW
 from ezadmin_cmdb.rules.models import EventRule
 from ezadmin_wire import WireError
 from ezadmin_wire.config import RULES_KEY, Match, Rule, RulesRecord
@@ -54,9 +56,8 @@ def after(rule_id: str) -> Place:
 
 
 def everything(actor: Actor) -> Sequence[EventRule]:
-    """All rules in their order; they are for all hosts, so only who may see all hosts sees them."""
-    if not actor.all_hosts:
-        return []
+    """All rules in their order. Raises Forbidden."""
+    rights.require(actor, RULES_VIEW)
     return db.session.scalars(select(EventRule).order_by(EventRule.position, EventRule.id)).all()
 
 
@@ -118,8 +119,7 @@ def _of(rules: Sequence[EventRule], rule_id: str) -> EventRule:
 @contextmanager
 def _changing(actor: Actor, rule_id: str) -> Iterator[list[EventRule]]:
     """The list of rules, alone; what is done to rule ``rule_id`` in it becomes a change record and the next revision."""
-    if not actor.all_hosts:
-        raise NotFound("rules are for all hosts, which you cannot see")
+    rights.require(actor, RULES_CHANGE)
     outbox.ensure_rules()
     db.session.get(ConfigRecord, RULES_KEY, with_for_update=True, populate_existing=True)
     query = select(EventRule).order_by(EventRule.position, EventRule.id)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from flask import Blueprint, current_app, render_template
 
 from ezadmin_cmdb.elastic import elastic
+from ezadmin_cmdb.rights import services as rights
+from ezadmin_cmdb.rights.permissions import STATUS_VIEW
 from ezadmin_cmdb.status import services
-from ezadmin_cmdb.web.signin import current_actor, public
+from ezadmin_cmdb.web.access import needs, public, signed_in
+from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint("status", __name__)
 
@@ -18,12 +21,15 @@ def look() -> services.Status:
 
 
 @bp.get("/")
+@signed_in
 def home() -> str:
-    """The first page."""
-    return render_template("status/home.html", status=look())
+    """The first page; without the permission to see the status, what to do."""
+    found = look() if rights.may(current_actor(), STATUS_VIEW) else None
+    return render_template("status/home.html", status=found)
 
 
 @bp.get("/status")
+@needs(STATUS_VIEW)
 def status() -> str:
     """The part of it that renews itself."""
     return render_template("status/_status.html", status=look())

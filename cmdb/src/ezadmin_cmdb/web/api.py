@@ -11,34 +11,21 @@ from flask_smorest import Api, Blueprint
 from marshmallow import Schema, fields
 
 from ezadmin_cmdb import __version__
+from ezadmin_cmdb.describe import api as described
+from ezadmin_cmdb.describe import description as descriptions
 from ezadmin_cmdb.elastic import elastic
 from ezadmin_cmdb.events import services as events
-from ezadmin_cmdb.hosts import listing
 from ezadmin_cmdb.hosts import schemas as hosts
 from ezadmin_cmdb.hosts import services as host_services
-from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.metrics import services as metrics
+from ezadmin_cmdb.rights.permissions import EVENTS_VIEW, METRICS_VIEW, STATUS_VIEW
 from ezadmin_cmdb.status.services import Status
 from ezadmin_cmdb.status.views import look
+from ezadmin_cmdb.web.access import needs, public
+from ezadmin_cmdb.web.schemas import ErrorSchema
 from ezadmin_cmdb.web.signedhosts import requesting_host
-from ezadmin_cmdb.web.signin import current_actor, public
+from ezadmin_cmdb.web.signin import current_actor
 from ezadmin_wire.names import Names
-
-
-class ErrorDetailSchema(Schema):
-    """What is wrong."""
-
-    status = fields.Integer()
-    code = fields.String()
-    message = fields.String()
-    request_id = fields.String()
-    details = fields.Dict(keys=fields.String(), values=fields.List(fields.String()))
-
-
-class ErrorSchema(Schema):
-    """Every error has this shape."""
-
-    error = fields.Nested(ErrorDetailSchema)
 
 
 class EzadminApi(Api):  # type: ignore[misc]
@@ -95,35 +82,20 @@ def _names() -> Names:
 
 @bp.route("/status")
 @bp.response(200, StatusSchema)
+@needs(STATUS_VIEW)
 def status() -> Status:
     """What is alive."""
     return look()
-
-
-@bp.route("/hosts")
-@bp.arguments(hosts.HostQuerySchema, location="query")
-@bp.response(200, hosts.HostListSchema)
-def host_list(query: dict[str, Any]) -> listing.Listing:
-    """Hosts, searched and sorted."""
-    descending = query["order"] == "desc"
-    return listing.search(current_actor(), query["q"], query["sort"], descending, query["page"], query["size"])
-
-
-@bp.route("/hosts/<uuid:host_id>")
-@bp.response(200, hosts.HostSchema)
-@bp.alt_response(404, schema=ErrorSchema)
-def host(host_id: object) -> Host:
-    """A host with its inventory."""
-    return host_services.find(current_actor(), str(host_id))
 
 
 @bp.route("/hosts/<uuid:host_id>/metrics/latest")
 @bp.response(200, hosts.LatestSchema(many=True))
 @bp.alt_response(404, schema=ErrorSchema)
 @bp.alt_response(503, schema=ErrorSchema)
+@needs(METRICS_VIEW)
 def latest(host_id: object) -> list[metrics.Latest]:
     """The newest figures of every dataset of a host."""
-    found = host_services.find(current_actor(), str(host_id))
+    found = host_services.find(current_actor(), str(host_id), METRICS_VIEW)
     return metrics.latest(elastic(), _names(), found.id)
 
 
@@ -132,9 +104,10 @@ def latest(host_id: object) -> list[metrics.Latest]:
 @bp.response(200, hosts.EventSchema(many=True))
 @bp.alt_response(404, schema=ErrorSchema)
 @bp.alt_response(503, schema=ErrorSchema)
+@needs(EVENTS_VIEW)
 def event_list(query: dict[str, Any], host_id: object) -> list[events.Event]:
     """The newest events of a host, the newest first."""
-    found = host_services.find(current_actor(), str(host_id))
+    found = host_services.find(current_actor(), str(host_id), EVENTS_VIEW)
     return events.recent(elastic(), _names(), found.id, query["limit"])
 
 
@@ -161,4 +134,7 @@ def init_app(app: Flask) -> None:
         OPENAPI_URL_PREFIX="/api/v1",
         OPENAPI_JSON_PATH="openapi.json",
     )
-    EzadminApi(app).register_blueprint(bp)
+    api = EzadminApi(app)
+    api.register_blueprint(bp)
+    for description in descriptions.known():
+        api.register_blueprint(described.blueprint(description))

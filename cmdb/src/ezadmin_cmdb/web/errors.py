@@ -41,9 +41,11 @@ def _texts(status: int) -> tuple[str, str]:
     return {
         400: (_("This request cannot be understood"), _("Go back, load the page anew and try again.")),
         401: (_("Please sign in"), _("You are not signed in, or your session has ended.")),
-        403: (_("This is not allowed"), _("The request came from another site, or the page was open for too long.")),
+        403: (_("This is not allowed"), _("If you need it for your work, ask an administrator.")),
         404: (_("There is nothing here"), _("It may have been removed, or the address is wrong.")),
         405: (_("This is not possible here"), _("The address is used in a way that it does not know.")),
+        409: (_("This contradicts what is there"), _("Go back, load the page anew and try again.")),
+        412: (_("This was changed meanwhile"), _("Go back, load the page anew and try again.")),
         422: (_("A value cannot be used"), _("Go back and correct it.")),
         503: (
             _("The database does not answer"),
@@ -64,7 +66,7 @@ def _answer(status: int, message: str | None = None, details: dict[str, Any] | N
 
 
 def _code(status: int) -> str:
-    names = {422: "invalid_value", 500: "internal_error", 503: "unavailable"}
+    names = {412: "outdated", 422: "invalid_value", 500: "internal_error", 503: "unavailable"}
     return names.get(status) or HTTPStatus(status).name.lower()
 
 
@@ -78,7 +80,7 @@ def _http(error: HTTPException) -> Answer | HTTPException:
 
 
 def _domain(error: DomainError) -> Answer:
-    details = {error.field: [str(error)]} if isinstance(error, Invalid) and error.field else None
+    details = {name: [text] for name, text in error.fields.items()} if isinstance(error, Invalid) else None
     return _answer(error.status, str(error), details)
 
 

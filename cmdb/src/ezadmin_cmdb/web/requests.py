@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response
 
 from ezadmin_cmdb.database import db
+from ezadmin_cmdb.rights import services as rights
 
 _log = logging.getLogger("ezadmin_cmdb.web")
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
@@ -64,6 +65,9 @@ def _from_elsewhere() -> bool:
 def _end(response: Response) -> Response:
     if g.get("failed"):
         db.session.rollback()
+        if not g.get("database_down"):
+            rights.keep_denials()
+            db.session.commit()
     else:
         g.failed = True  # if the commit fails, the error page must not commit again
         db.session.commit()

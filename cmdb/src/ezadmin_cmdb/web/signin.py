@@ -1,27 +1,18 @@
-"""Who makes a request. Every page and the API ask for it, unless a view is marked :func:`public`."""
+"""Who makes a request, and whether he may: what each view needs is said in :mod:`ezadmin_cmdb.web.access`."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import TypeVar
 
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from werkzeug.wrappers import Response
 
-from ezadmin_cmdb.accounts import services
+from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.rights import services as rights
+from ezadmin_cmdb.web.access import PUBLIC, SIGNED_IN, need_of
 
 TOKEN = "token"  # noqa: S105 - the name of the token in the cookie
 API = "/api/"
-
-View = TypeVar("View", bound=Callable[..., object])
-
-
-def public(view: View) -> View:
-    """A view that may be seen without signing in."""
-    view.public = True  # type: ignore[attr-defined]
-    return view
 
 
 def current_user() -> User | None:
@@ -39,27 +30,38 @@ def signed_in_user() -> User:
 
 
 def current_actor() -> Actor:
-    """Who makes the request, as services want to know it. Every user sees every host (roles come with the ACL)."""
-    user = signed_in_user()
-    source = "api" if request.path.startswith(API) else "ui"
-    return Actor(user.name, source, all_hosts=user.active, request_id=g.request_id)
+    """Who makes the request and what he may do, as services want to know it."""
+    actor: Actor | None = g.get("actor")
+    if actor is None:
+        user = signed_in_user()
+        source = "api" if request.path.startswith(API) else "ui"
+        actor = Actor(user.name, source, rights.rights_of(user), g.request_id, user.id, request.remote_addr)
+        g.actor = actor
+    return actor
 
 
 def init_app(app: Flask) -> None:
-    """Ask who it is before every view."""
-    app.before_request(_require_user)
+    """Ask who it is, and whether he may, before every view."""
+    app.before_request(_admit)
 
 
-def _require_user() -> Response | None:
+def _admit() -> Response | None:
     if request.endpoint in ("static", "status.healthz"):  # these answer also without a database
         return None
-    view = current_app.view_functions.get(request.endpoint or "")
-    is_public = view is None or getattr(view, "public", False)
+    need = None if request.endpoint is None else need_of(current_app, request.endpoint, request.method)
     token = session.get(TOKEN)
-    found = services.find_session(token) if isinstance(token, str) else None
+    found = accounts.find_session(token) if isinstance(token, str) else None
     g.user = found.user if found else None
-    if g.user is not None or is_public:
+    if need in (None, PUBLIC):  # None: there is no such page
         return None
+    if g.user is None:
+        return _ask_to_sign_in()
+    if need != SIGNED_IN:
+        rights.require(current_actor(), str(need))
+    return None
+
+
+def _ask_to_sign_in() -> Response:
     if request.path.startswith(API):
         abort(401)
     if request.headers.get("HX-Request"):

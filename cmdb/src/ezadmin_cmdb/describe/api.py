@@ -1,0 +1,341 @@
+"""The REST API of a description: list, one, add, change, delete, history; its OpenAPI comes of the same schemas.
+
+A reference is written as an id and read as ``{"id": 3, "name": "Seoul"}``. ``GET`` of one object has an ``ETag``; ``PATCH``
+and ``DELETE`` with ``If-Match`` are refused with 412 if it was changed meanwhile.
+"""
+
+# mypy: disable-error-code="untyped-decorator"
+# (flask-smorest ships no types)
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask.views import MethodView
+from flask_babel import gettext as _
+from flask_smorest import Blueprint
+from marshmallow import RAISE, Schema, fields, validate
+
+from ezadmin_cmdb.changes import history
+from ezadmin_cmdb.describe import services
+from ezadmin_cmdb.describe.description import Description
+from ezadmin_cmdb.describe.fields import (
+    CONTAINS,
+    EMPTY,
+    EQUALS,
+    LEAST,
+    MOST,
+    NOT,
+    Field,
+    Number,
+    Reference,
+    References,
+    WireField,
+)  # fmt: skip
+from ezadmin_cmdb.describe.query import PAGE, PAGE_MAX, PAGES_MAX, page, parse
+from ezadmin_cmdb.errors import Invalid
+from ezadmin_cmdb.web.access import needs
+from ezadmin_cmdb.web.schemas import ErrorSchema
+from ezadmin_cmdb.web.signin import current_actor
+
+_OPERATORS = {
+    EQUALS: "is this; again for alternatives", NOT: "is none of these", CONTAINS: "contains this",
+    LEAST: "is at least this", MOST: "is at most this", EMPTY: "true: has no value; false: has one",
+}  # fmt: skip
+
+
+class ReferenceSchema(Schema):
+    """What is referred to, by a number."""
+
+    id = fields.Integer()
+    name = fields.String()
+
+
+class HostReferenceSchema(Schema):
+    """What is referred to, by a UUID."""
+
+    id = fields.UUID()
+    name = fields.String()
+
+
+class HistoryEntrySchema(Schema):
+    """A change: who, when, by which way, and each field before and after."""
+
+    id = fields.Integer()
+    time = fields.AwareDateTime(format="iso")
+    actor = fields.String()
+    source = fields.String()
+    request_id = fields.String(allow_none=True)
+    action = fields.String(validate=validate.OneOf(["create", "update", "delete"]))
+    object_type = fields.String()
+    object_id = fields.String()
+    object_name = fields.String()
+    fields_: Any = fields.Dict(
+        keys=fields.String(), values=fields.List(fields.Raw(allow_none=True)), attribute="fields", data_key="fields"
+    )
+
+
+class HistorySchema(Schema):
+    """A page of changes, the newest first."""
+
+    total = fields.Integer()
+    page = fields.Integer(attribute="number")
+    pages = fields.Integer()
+    size = fields.Integer()
+    items: Any = fields.List(fields.Nested(HistoryEntrySchema))
+
+
+class NumberQuerySchema(Schema):
+    """Which page."""
+
+    page = fields.Integer(load_default=1, validate=validate.Range(1, PAGES_MAX))
+
+
+class IfMatchSchema(Schema):
+    """The version that was read."""
+
+    if_match = fields.String(
+        data_key="If-Match", metadata={"description": "the ETag that was read; 412 if it is no longer that"}
+    )
+
+
+def represent(description: Description, obj: Any, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """An object as the API's schemas write it; ``names``: only these fields, and the id."""
+    shown = {"id": obj.id}
+    for one in description.all_fields():
+        if not names or one.name in names:
+            value = one.get(obj)
+            shown[one.name] = one.plain(value) if isinstance(one, (Reference, References)) else value
+    return shown
+
+
+def read_schema(description: Description) -> type[Schema]:
+    """How an object is read."""
+    members: dict[str, Any] = {"id": description.id_schema(required=True)}
+    for one in description.all_fields():
+        members[one.name] = _readable(one)
+    return Schema.from_dict(members, name=_class_name(description))
+
+
+def _readable(one: Field) -> WireField:
+    from ezadmin_cmdb.describe.description import find
+
+    if isinstance(one, (Reference, References)):
+        schema = ReferenceSchema if find(one.to).numbered else HostReferenceSchema
+        if isinstance(one, References):
+            return fields.List(fields.Nested(schema))
+        return fields.Nested(schema, allow_none=True)
+    return one.schema(allow_none=not one.required, **one.described())
+
+
+def write_schema(description: Description, partial: bool) -> type[Schema]:
+    """How an object is written; ``partial``: what is not given stays."""
+    members: dict[str, Any] = {}
+    for one in description.all_fields():
+        if one.editable:
+            needed = one.required and not partial
+            members[one.name] = one.schema(required=needed, allow_none=not one.required, **one.described())
+    made = Schema.from_dict(members, name=f"{_class_name(description)}{'Patch' if partial else 'New'}")
+    made.Meta.unknown = RAISE
+    return made
+
+
+def query_schema(description: Description) -> type[Schema]:
+    """What a list can be asked. Read by :func:`ezadmin_cmdb.describe.query.parse`; this one describes it."""
+    sortable = [one.name for one in description.all_fields() if one.sortable]
+    members: dict[str, Any] = {
+        "q": fields.String(metadata={"description": "words, each to be found somewhere in the object"}),
+        "sort": fields.String(
+            metadata={"description": f"fields by commas, - in front for descending: {', '.join(sortable)}"}
+        ),
+        "page": fields.Integer(validate=validate.Range(1, PAGES_MAX), metadata={"default": 1}),
+        "size": fields.Integer(validate=validate.Range(1, PAGE_MAX), metadata={"default": PAGE}),
+        "fields": fields.String(metadata={"description": "only these fields, by commas"}),
+    }
+    for one in description.all_fields():
+        for operator in one.operators if one.filterable else ():
+            members[f"{one.name}__{operator}" if operator else one.name] = _filter_schema(one, operator)
+    return Schema.from_dict(members, name=f"{_class_name(description)}Query")
+
+
+def _filter_schema(one: Field, operator: str) -> WireField:
+    about = {"description": f"{one.label}: {_OPERATORS[operator]}"}
+    if operator == EMPTY:
+        return fields.Boolean(metadata=about)
+    if isinstance(one, Number) and operator in (LEAST, MOST):
+        return fields.Float(metadata=about) if one.digits else fields.Integer(metadata=about)
+    if operator in (EQUALS, NOT, CONTAINS):
+        return fields.List(fields.String(), metadata=about)
+    return fields.String(metadata=about)
+
+
+def _class_name(description: Description) -> str:
+    return "".join(part.capitalize() for part in description.name.split("_"))
+
+
+def _list_schema(description: Description, one: type[Schema]) -> type[Schema]:
+    members: dict[str, Any] = {
+        "total": fields.Integer(),
+        "page": fields.Integer(),
+        "pages": fields.Integer(),
+        "size": fields.Integer(),
+        "items": fields.List(fields.Nested(one)),
+    }
+    return Schema.from_dict(members, name=f"{_class_name(description)}Page")
+
+
+def blueprint(description: Description) -> Blueprint:
+    """The routes of a description in the API."""
+    bp = Blueprint(
+        f"api_{description.path}",
+        __name__,
+        url_prefix=f"/api/v1/{description.path}",
+        description=str(description.titles),
+    )
+    one_schema = read_schema(description)
+    list_schema = _list_schema(description, one_schema)
+    new_schema, patch_schema = write_schema(description, False), write_schema(description, True)
+    asked_schema = query_schema(description)
+    one = f"/<{'int' if description.numbered else 'uuid'}:object_id>"
+
+    def answer(obj: Any) -> dict[str, Any]:
+        return represent(description, obj)
+
+    def tagged(obj: Any) -> tuple[dict[str, Any], dict[str, str]]:
+        return answer(obj), {"ETag": f'"{services.version_of(description, obj)}"'}
+
+    class Many(MethodView):
+        """List and add."""
+
+        @bp.doc(parameters=_parameters(asked_schema), summary=f"List {description.titles}")
+        @bp.response(200, list_schema)
+        @bp.alt_response(403, schema=ErrorSchema)
+        @bp.alt_response(422, schema=ErrorSchema)
+        @needs(description.view)
+        def get(self) -> dict[str, Any]:
+            query = parse(description, request.args.items(multi=True), strict=True)
+            names = _names(description, request.args.get("fields", ""))
+            found = page(current_actor(), description, query)
+            items = [represent(description, obj, names) for obj in found.items]
+            return {
+                "total": found.total, "page": found.number, "pages": found.pages, "size": found.size, "items": items,
+            }  # fmt: skip
+
+        if description.creatable:
+
+            @bp.doc(summary=f"Add to {description.titles}")
+            @bp.arguments(new_schema)
+            @bp.response(201, one_schema)
+            @bp.alt_response(403, schema=ErrorSchema)
+            @bp.alt_response(409, schema=ErrorSchema)
+            @bp.alt_response(422, schema=ErrorSchema)
+            @needs(description.change)
+            def post(self, given: dict[str, Any]) -> Any:
+                actor = current_actor()
+                made = services.create(actor, description, _objects(description, given))
+                body, headers = tagged(made)
+                return body, 201, {**headers, "Location": f"/api/v1/{description.path}/{made.id}"}
+
+    class One(MethodView):
+        """Read, change, delete."""
+
+        @bp.doc(summary=f"One of {description.titles}")
+        @bp.response(200, one_schema)
+        @bp.alt_response(403, schema=ErrorSchema)
+        @bp.alt_response(404, schema=ErrorSchema)
+        @needs(description.view)
+        def get(self, object_id: Any) -> Any:
+            body, headers = tagged(services.find(current_actor(), description, str(object_id)))
+            return body, 200, headers
+
+        if description.changeable:
+
+            @bp.doc(summary=f"Change one of {description.titles}")
+            @bp.arguments(IfMatchSchema, location="headers")
+            @bp.arguments(patch_schema)
+            @bp.response(200, one_schema)
+            @bp.alt_response(403, schema=ErrorSchema)
+            @bp.alt_response(404, schema=ErrorSchema)
+            @bp.alt_response(409, schema=ErrorSchema)
+            @bp.alt_response(412, schema=ErrorSchema)
+            @bp.alt_response(422, schema=ErrorSchema)
+            @needs(description.change)
+            def patch(self, headers: dict[str, Any], given: dict[str, Any], object_id: Any) -> Any:
+                actor = current_actor()
+                obj = services.find_to_change(actor, description, str(object_id), _version(headers))
+                services.update(actor, description, obj, _objects(description, given))
+                body, tag = tagged(obj)
+                return body, 200, tag
+
+        if description.deletable:
+
+            @bp.doc(summary=f"Delete one of {description.titles}")
+            @bp.arguments(IfMatchSchema, location="headers")
+            @bp.response(204)
+            @bp.alt_response(403, schema=ErrorSchema)
+            @bp.alt_response(404, schema=ErrorSchema)
+            @bp.alt_response(409, schema=ErrorSchema)
+            @bp.alt_response(412, schema=ErrorSchema)
+            @needs(description.delete)
+            def delete(self, headers: dict[str, Any], object_id: Any) -> None:
+                actor = current_actor()
+                obj = services.find_to_change(actor, description, str(object_id), _version(headers))
+                services.delete(actor, description, obj)
+
+    class Changes(MethodView):
+        """History."""
+
+        @bp.doc(summary=f"What was changed in one of {description.titles}")
+        @bp.arguments(NumberQuerySchema, location="query")
+        @bp.response(200, HistorySchema)
+        @bp.alt_response(403, schema=ErrorSchema)
+        @bp.alt_response(404, schema=ErrorSchema)
+        @needs(description.view)
+        def get(self, asked: dict[str, int], object_id: Any) -> history.History:
+            obj = services.find(current_actor(), description, str(object_id))
+            return history.of_object(description.name, str(obj.id), asked["page"])
+
+    bp.route("", endpoint="list")(Many)
+    bp.route(one, endpoint="one")(One)
+    if description.creatable or description.changeable or description.deletable:
+        bp.route(f"{one}/changes", endpoint="changes")(Changes)
+    return bp
+
+
+def _version(headers: dict[str, Any]) -> str | None:
+    given = str(headers.get("if_match", "")).strip()
+    return None if given in ("", "*") else given.removeprefix("W/").strip('"')
+
+
+def _names(description: Description, text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    known = {one.name for one in description.all_fields()} | {"id"}
+    if unknown := [name for name in names if name not in known]:
+        raise Invalid(_("There is no field %(name)s.", name=", ".join(unknown)), "fields")
+    return names
+
+
+def _objects(description: Description, given: dict[str, Any]) -> dict[str, Any]:
+    """The values with objects in the place of ids. Raises Invalid with all that mean nothing."""
+    actor, values, wrong = current_actor(), dict(given), {}
+    for one in description.references():
+        if given.get(one.name) is not None:
+            try:
+                values[one.name] = services.referred(actor, one, given[one.name], ids_only=True)
+            except Invalid as error:
+                wrong[one.name] = str(error)
+    if wrong:
+        raise Invalid(" ".join(wrong.values()), fields=wrong)
+    return values
+
+
+def _parameters(schema: type[Schema]) -> list[dict[str, Any]]:
+    from apispec import APISpec
+    from apispec.ext.marshmallow import MarshmallowPlugin
+
+    plugin = MarshmallowPlugin()
+    APISpec("x", "0", "3.1.0", plugins=[plugin])
+    converter = plugin.converter
+    assert converter is not None  # noqa: S101 - set by APISpec
+    found: list[dict[str, Any]] = converter.schema2parameters(schema, location="query")
+    return found

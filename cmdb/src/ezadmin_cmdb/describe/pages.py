@@ -1,0 +1,253 @@
+"""The pages of a description: list, page, forms, deletion, history, CSV. Views of a few lines that call services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from flask import Blueprint, Response, flash, redirect, render_template, request, stream_with_context, url_for
+from flask_babel import gettext as _
+from werkzeug.wrappers import Response as BaseResponse
+
+from ezadmin_cmdb.changes import history
+from ezadmin_cmdb.database import db
+from ezadmin_cmdb.describe import services, tabular
+from ezadmin_cmdb.describe.description import Description
+from ezadmin_cmdb.describe.fields import Field, MultiSelect, Reference, References
+from ezadmin_cmdb.describe.query import Filter, Query, chosen, options, page, parse
+from ezadmin_cmdb.errors import Conflict, DomainError, Invalid, NotFound, Outdated
+from ezadmin_cmdb.rights import services as rights
+from ezadmin_cmdb.web.access import needs
+from ezadmin_cmdb.web.signin import current_actor
+
+READ = ("index", "export", "show", "history", "options")
+OPTIONS_MAX = 300
+"""More than these, and a reference is typed instead of chosen from a list."""
+
+Answer = str | BaseResponse | tuple[str, int]
+
+
+def actions(description: Description) -> list[str]:
+    """The pages that a description has."""
+    found = list(READ)
+    if not (description.creatable or description.changeable or description.deletable):
+        found.remove("history")
+    if description.creatable:
+        found.append("new")
+    if description.changeable:
+        found.append("edit")
+    if description.deletable:
+        found.append("delete")
+    return found
+
+
+def blueprint(description: Description) -> Blueprint:
+    """All pages of a description under its path."""
+    bp = Blueprint(description.path, __name__, url_prefix=f"/{description.path}")
+    add(bp, description, actions(description))
+    return bp
+
+
+def add(bp: Blueprint, description: Description, wanted: Collection[str]) -> None:
+    """Add some pages of a description to a blueprint that has others of its own."""
+    one = f"/<{'int' if description.numbered else 'uuid'}:object_id>"
+    pages = _Pages(description)
+    for action, path, permission, methods in [
+        ("index", "/", description.view, ["GET"]),
+        ("export", "/export.csv", description.view, ["GET"]),
+        ("options", "/options", description.view, ["GET"]),
+        ("new", "/new", description.change, ["GET", "POST"]),
+        ("show", one, description.view, ["GET"]),
+        ("edit", f"{one}/edit", description.change, ["GET", "POST"]),
+        ("delete", f"{one}/delete", description.delete, ["GET", "POST"]),
+        ("history", f"{one}/history", description.view, ["GET"]),
+    ]:
+        if action in wanted:
+            bp.add_url_rule(path, action, needs(permission)(_view(getattr(pages, action))), methods=methods)
+
+
+def _view(method: Callable[..., Answer]) -> Callable[..., Answer]:
+    """A function of its own, to which a permission can be attached."""
+
+    def view(**arguments: Any) -> Answer:
+        return method(**arguments)
+
+    view.__doc__ = method.__doc__
+    return view
+
+
+class _Pages:
+    """The views of one description."""
+
+    def __init__(self, description: Description) -> None:
+        self.description = description
+
+    def _asked(self) -> Query:
+        return parse(self.description, request.args.items(multi=True))
+
+    def index(self) -> Answer:
+        """The list; only its table for a search as one types."""
+        actor, description, query = current_actor(), self.description, self._asked()
+        found = page(actor, description, query)
+        extra = description.beside(found.items) if description.beside else {}
+        template = "describe/_table.html" if request.headers.get("HX-Target") == "list" else "describe/list.html"
+        return render_template(
+            template, d=description, query=query, found=found, columns=chosen(description, query), extra=extra,
+            chips=self._chips(query), choices=self._filter_choices, allowed=self._allowed(),
+        )  # fmt: skip
+
+    def _allowed(self) -> dict[str, bool]:
+        actor, description = current_actor(), self.description
+        return {
+            "change": (description.changeable or description.creatable) and rights.may(actor, description.change),
+            "delete": description.deletable and rights.may(actor, description.delete),
+        }
+
+    def _chips(self, query: Query) -> list[tuple[Filter, str]]:
+        return [(one, ", ".join(self._filter_value(one, value) for value in one.values)) for one in query.filters]
+
+    def _filter_value(self, one: Filter, value: str) -> str:
+        if one.operator == "empty":
+            return ""
+        if isinstance(one.field, (Reference, References)):
+            found = one.field.resolve(current_actor(), [value])
+            return str(found[value].name) if value in found else value
+        try:
+            return one.field.shown(one.field.parse(value)) or value
+        except Invalid:
+            return value
+
+    def _filter_choices(self, one: Field) -> list[tuple[Any, str]] | None:
+        """What a filter offers, None where it is typed."""
+        if isinstance(one, (Reference, References)):
+            return options(current_actor(), one, OPTIONS_MAX)
+        return self._choices(one)
+
+    def _choices(self, one: Field) -> list[tuple[Any, str]] | None:
+        """What a form offers for a field, None where it is typed."""
+        if isinstance(one, Reference):
+            found = options(current_actor(), one, OPTIONS_MAX)
+            if found is None:
+                return None
+            names = [name.casefold() for _id, name in found]
+            return [(name if names.count(name.casefold()) == 1 else str(key), name) for key, name in found]
+        if isinstance(one, MultiSelect):
+            return [(key, str(text)) for key, text in one.options.items()]
+        listed = getattr(one, "choices", None)
+        return [(key, str(text)) for key, text in listed.items()] if listed else None
+
+    def options(self) -> Answer:
+        """Names that hold what was typed, for a reference to one of many."""
+        typed = request.args.get("q") or request.args.get(request.args.get("field", ""), "")
+        query = Query(words=typed[:100], size=20)
+        found = page(current_actor(), self.description, query)
+        return render_template(
+            "describe/_options.html", names=[self.description.object_name(one) for one in found.items]
+        )
+
+    def export(self) -> Answer:
+        """What the list shows, all pages, as CSV."""
+        query = self._asked()
+        fields = (
+            chosen(self.description, query)
+            if query.columns
+            else [one for one in self.description.all_fields() if one.tabular]
+        )
+        lines = tabular.export(current_actor(), self.description, query, fields)
+        answer = Response(stream_with_context(lines), mimetype="text/csv")
+        answer.headers["Content-Disposition"] = f'attachment; filename="{self.description.path}.csv"'
+        return answer
+
+    def show(self, object_id: Any) -> Answer:
+        """One object."""
+        obj = services.find(current_actor(), self.description, str(object_id))
+        return render_template("describe/show.html", d=self.description, obj=obj, allowed=self._allowed())
+
+    def history(self, object_id: Any) -> Answer:
+        """What was changed in it, the newest first; for who may see all, also of what is deleted."""
+        actor, description = current_actor(), self.description
+        found = history.of_object(description.name, str(object_id), request.args.get("page", 1, int))
+        try:
+            obj = services.find(actor, description, str(object_id))
+            name = description.object_name(obj)
+        except NotFound:
+            if not (found.items and actor.rights.scope(description.view).everywhere):
+                raise
+            obj, name = None, found.items[0].object_name
+        return render_template("describe/history.html", d=description, obj=obj, name=name, found=found)
+
+    def new(self) -> Answer:
+        """The form for another one, and what it sends."""
+        if request.method == "GET":
+            given = {one.name: request.args.get(one.name, "") for one in self.description.all_fields()}
+            return self._form(None, {**self._texts(self.description.model()), **{k: v for k, v in given.items() if v}})
+        actor = current_actor()
+        try:
+            obj = services.create(actor, self.description, services.values_of(actor, self.description, self._sent()))
+        except (Invalid, Conflict) as error:
+            return self._refused(None, error)
+        flash(_("%(name)s is added.", name=self.description.object_name(obj)))
+        return redirect(url_for(".show", object_id=obj.id))
+
+    def edit(self, object_id: Any) -> Answer:
+        """The form of an object, and what it sends."""
+        actor = current_actor()
+        if request.method == "GET":
+            obj = services.find(actor, self.description, str(object_id))
+            return self._form(obj, self._texts(obj))
+        try:
+            version = request.form.get("version")
+            obj = services.find_to_change(actor, self.description, str(object_id), version)
+            services.update(actor, self.description, obj, services.values_of(actor, self.description, self._sent()))
+        except (Invalid, Conflict, Outdated) as error:
+            return self._refused(object_id, error)
+        flash(_("%(name)s is changed.", name=self.description.object_name(obj)))
+        return redirect(url_for(".show", object_id=obj.id))
+
+    def _sent(self) -> dict[str, str | list[str]]:
+        return {
+            one.name: request.form.getlist(one.name) if isinstance(one, MultiSelect) else request.form.get(one.name, "")
+            for one in self.description.all_fields()
+            if one.editable
+        }
+
+    def _texts(self, obj: Any) -> dict[str, Any]:
+        """The values of an object as the form holds them."""
+        fields = [one for one in self.description.all_fields() if one.editable]
+        return {
+            one.name: one.get(obj) or [] if isinstance(one, MultiSelect) else one.text(one.get(obj)) for one in fields
+        }
+
+    def _refused(self, object_id: Any, error: DomainError) -> Answer:
+        """The form again, with what was written in it and what is wrong."""
+        db.session.rollback()
+        obj = None if object_id is None else services.find(current_actor(), self.description, str(object_id))
+        return self._form(obj, self._sent(), error), error.status
+
+    def _form(self, obj: Any, texts: Mapping[str, Any], error: DomainError | None = None) -> str:
+        version = None if obj is None else services.version_of(self.description, obj)
+        return render_template(
+            "describe/form.html", d=self.description, obj=obj, texts=texts, choices=self._choices, version=version,
+            fields=[one for one in self.description.all_fields() if one.editable],
+            error=None if error is None else str(error), errors=error.fields if isinstance(error, Invalid) else {},
+        )  # fmt: skip
+
+    def delete(self, object_id: Any) -> Answer:
+        """Asks whether, and deletes."""
+        actor = current_actor()
+        obj = services.find(actor, self.description, str(object_id))
+        dependants = services.dependants_of(self.description, obj)
+        if request.method == "GET":
+            return render_template(
+                "describe/delete.html", d=self.description, obj=obj, dependants=dependants, error=None
+            )
+        name = self.description.object_name(obj)
+        try:
+            services.delete(actor, self.description, obj)
+        except Conflict as error:
+            page = render_template(
+                "describe/delete.html", d=self.description, obj=obj, dependants=dependants, error=str(error)
+            )
+            return page, error.status
+        flash(_("%(name)s is deleted.", name=name))
+        return redirect(url_for(".index"))

@@ -1,0 +1,230 @@
+"""What can be done with any described object. Like every service: an ``actor``, typed values, domain errors, no commit.
+
+Values of references are objects that the actor may see; :func:`values_of` makes them of text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from flask_babel import gettext as _
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.changes import services as changes
+from ezadmin_cmdb.database import db
+from ezadmin_cmdb.describe.description import Description, known
+from ezadmin_cmdb.describe.fields import Field, MultiSelect, Reference, References
+from ezadmin_cmdb.describe.query import load
+from ezadmin_cmdb.errors import Conflict, Invalid, NotFound, Outdated
+from ezadmin_cmdb.rights import services as rights
+
+DUPLICATE, REFERRED = 1062, 1451
+
+
+def find(actor: Actor, description: Description, object_id: Any) -> Any:
+    """The object, with what it refers to. Raises Forbidden without the permission to see any, NotFound."""
+    rights.require(actor, description.view)
+    model, key = description.model, int(object_id) if description.numbered else str(object_id)
+    if db.session.scalar(description.visible(actor).with_only_columns(model.id).where(model.id == key)) is None:
+        if db.session.get(model, key) is not None:
+            rights.note(actor, description.view, description.name, key)
+        raise NotFound(_("There is no %(title)s %(id)s.", title=description.title, id=key))
+    return load(description, [key])[0]
+
+
+def find_to_change(actor: Actor, description: Description, object_id: Any, version: str | None = None) -> Any:
+    """As :func:`find`, and locked. Raises Outdated if ``version`` is given and not what it is now."""
+    found = find(actor, description, object_id)
+    db.session.refresh(found, with_for_update=True)
+    if version is not None and version != version_of(description, found):
+        raise Outdated(_("It was changed by somebody else meanwhile. Load it anew and change that."))
+    return found
+
+
+def create(actor: Actor, description: Description, values: Mapping[str, Any]) -> Any:
+    """Make an object. Raises Forbidden, Invalid (with all fields that are wrong), Conflict."""
+    rights.require(actor, description.change)
+    obj = description.model()
+    with _changing(actor, description, obj, new=True):
+        _set(actor, description, obj, values, new=True)
+    return obj
+
+
+def update(actor: Actor, description: Description, obj: Any, values: Mapping[str, Any]) -> None:
+    """Change some fields of an object. Raises Forbidden, Invalid, Conflict."""
+    _require(actor, description, description.change, obj)
+    with _changing(actor, description, obj, new=False):
+        _set(actor, description, obj, values, new=False)
+
+
+def delete(actor: Actor, description: Description, obj: Any) -> None:
+    """Delete an object. Raises Forbidden; Conflict, naming them, if others refer to it."""
+    _require(actor, description, description.delete, obj)
+    for check in description.removable:
+        check(actor, obj)
+    if dependants := dependants_of(description, obj):
+        named = "; ".join(f"{other.titles}: {count}" for other, _field, count in dependants)
+        raise Conflict(
+            _("%(name)s is still used by others (%(named)s). Change those first.",
+              name=description.object_name(obj), named=named)
+        )  # fmt: skip
+    before = snapshot(description, obj)
+    name, object_id = description.object_name(obj), str(obj.id)
+    db.session.delete(obj)
+    _flush(description, obj)
+    changes.record(actor, description.name, object_id, name, before, None)
+
+
+def dependants_of(description: Description, obj: Any) -> list[tuple[Description, Field, int]]:
+    """What refers to an object and keeps it from being deleted: (description, its field, how many)."""
+    found: list[tuple[Description, Field, int]] = []
+    for other in known():
+        for one in other.references():
+            if isinstance(one, Reference) and one.to == description.name:
+                column = one.column(other.model)
+                foreign = next(iter(column.property.columns[0].foreign_keys))
+                if foreign.ondelete == "CASCADE":
+                    continue  # it is a part, and goes with it
+                count = db.session.scalar(select(func.count()).select_from(other.model).where(column == obj.id))
+                if count:
+                    found.append((other, one, count))
+    return found
+
+
+def snapshot(description: Description, obj: Any) -> dict[str, Any]:
+    """All that is recorded of an object, as JSON values."""
+    return {
+        one.name: one.plain(one.get(obj))
+        for one in description.all_fields()
+        if one.editable or (one.policy and not one.name.startswith("agent_"))
+    }
+
+
+def version_of(description: Description, obj: Any) -> str:
+    """Changes whenever a recorded field does: the ETag of the API, and what a form sends back."""
+    text = json.dumps(snapshot(description, obj), sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def values_of(
+    actor: Actor, description: Description, texts: Mapping[str, str | list[str]], wanted: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Typed values of texts (of a form, a line of CSV) for editable fields, those in ``wanted`` or all.
+
+    A field without text has none. One query for each field that refers to others. Raises Invalid with all that are wrong.
+    """
+    values: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    names = None if wanted is None else set(wanted)
+    for one in description.all_fields():
+        if not one.editable or (names is not None and one.name not in names):
+            continue
+        given = texts.get(one.name, "")
+        try:
+            if isinstance(one, MultiSelect) and isinstance(given, list):
+                values[one.name] = [text for text in given if text]
+                continue
+            text = given if isinstance(given, str) else "\n".join(given)
+            if isinstance(one, (Reference, References)):
+                values[one.name] = referred(actor, one, one.parse(text))
+            else:
+                values[one.name] = one.parse(text)
+        except Invalid as error:
+            wrong[one.name] = str(error)
+    if wrong:
+        raise _invalid(description, wrong)
+    return values
+
+
+def referred(actor: Actor, field: Reference | References, given: Any, ids_only: bool = False) -> Any:
+    """The object or objects that ids or names mean. Raises Invalid, naming those that mean none or several."""
+    texts = [str(one) for one in given] if isinstance(given, list) else [str(given)] if given is not None else []
+    found = field.resolve(actor, texts, ids_only)
+    if missing := [text for text in texts if text not in found]:
+        shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        raise Invalid(_("Nothing, or more than one, is called: %(names)s.", names=shown))
+    objects = [found[text] for text in texts]
+    return objects if isinstance(field, References) else objects[0] if objects else None
+
+
+def _require(actor: Actor, description: Description, permission: str, obj: Any) -> None:
+    """The permission for this object: for one about hosts, it must lie in the scope of the grant."""
+    rights.require(actor, permission)
+    if description.about_hosts and not actor.rights.scope(permission).everywhere:
+        from ezadmin_cmdb.hosts.services import visible
+
+        model = description.model
+        if db.session.scalar(visible(actor, permission).with_only_columns(model.id).where(model.id == obj.id)) is None:
+            raise rights.refusal(actor, permission, description.name, obj.id)
+
+
+def _set(actor: Actor, description: Description, obj: Any, values: Mapping[str, Any], new: bool) -> None:
+    wrong: dict[str, str] = {}
+    checked: dict[str, Any] = {}
+    for one in description.all_fields():
+        if not one.editable or (one.name not in values and not new):
+            continue
+        try:
+            checked[one.name] = one.check(values.get(one.name))
+        except Invalid as error:
+            wrong[one.name] = str(error)
+    if unknown := values.keys() - {one.name for one in description.all_fields() if one.editable}:
+        wrong |= {name: _("This field cannot be set.") for name in unknown}
+    if wrong:
+        raise _invalid(description, wrong)
+    with db.session.no_autoflush:
+        for name, value in checked.items():
+            one = description.field(name)
+            if new or one.get(obj) != value:
+                one.set(obj, value)
+        for check in description.checks:
+            check(actor, obj, new)
+
+
+def _invalid(description: Description, wrong: Mapping[str, str]) -> Invalid:
+    text = " ".join(f"{description.field(name).label}: {why}" if name in _names(description) else f"{name}: {why}"
+                    for name, why in wrong.items())  # fmt: skip
+    return Invalid(text, fields=wrong)
+
+
+def _names(description: Description) -> set[str]:
+    return {one.name for one in description.all_fields()}
+
+
+@contextmanager
+def _changing(actor: Actor, description: Description, obj: Any, new: bool) -> Iterator[None]:
+    if description.changing is not None:
+        with description.changing(actor, obj, new):
+            yield
+        return
+    before = None if new else snapshot(description, obj)
+    yield
+    if new:
+        db.session.add(obj)
+    _flush(description, obj)
+    changes.record(
+        actor, description.name, str(obj.id), description.object_name(obj), before, snapshot(description, obj)
+    )
+
+
+def _flush(description: Description, obj: Any) -> None:
+    """Write to the database. Raises Conflict for a value that is unique, or an object that is referred to."""
+    name = description.object_name(obj)
+    try:
+        db.session.flush()
+    except IntegrityError as error:
+        code = error.orig.args[0] if error.orig is not None and error.orig.args else 0
+        if code == DUPLICATE:
+            taken = next((one for one in description.all_fields() if one.unique), None)
+            raise Conflict(
+                _("There is one with this %(label)s already.", label=taken.label if taken else _("name"))
+            ) from error
+        if code == REFERRED:
+            raise Conflict(_("%(name)s is still used by others.", name=name)) from error
+        raise

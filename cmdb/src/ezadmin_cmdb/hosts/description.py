@@ -1,0 +1,163 @@
+"""The description of hosts: their list, filters, history, CSV and API. The page with live figures is :mod:`.views`' own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import current_app
+from flask_babel import lazy_gettext as _l
+from marshmallow import fields as wire
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import selectinload
+
+from ezadmin_cmdb.database import db
+from ezadmin_cmdb.describe import fields
+from ezadmin_cmdb.describe.description import Description, register
+from ezadmin_cmdb.describe.fields import AGENT, PERSON
+from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
+from ezadmin_cmdb.hosts import schemas, services
+from ezadmin_cmdb.hosts.models import Address, Host, HostLabel, Nic
+from ezadmin_cmdb.metrics import services as metrics
+from ezadmin_cmdb.rights import groups
+from ezadmin_cmdb.rights.models import HostGroup
+from ezadmin_wire.config import HOST_STATES
+
+STATES = {
+    "active": _l("Active"), "quarantined": _l("Quarantined"), "revoked": _l("Revoked"), "retired": _l("Retired"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups(fields.References):
+    """The groups that a host is listed in; its filter knows dynamic groups too."""
+
+    def condition(self, model: Any, operator: str, values: Sequence[str]) -> ColumnElement[bool]:
+        """In one of the groups, by ids or names."""
+        found = db.session.scalars(select(HostGroup).where(or_(HostGroup.id.in_(values), HostGroup.name.in_(values))))
+        return groups.holds([groups.scope_of(group) for group in found])
+
+
+def _search(word: str) -> ColumnElement[bool]:
+    """A word in names, system, hardware, addresses or labels (``name=value``)."""
+    searched = [one for one in HOST.fields if one.searched]
+    found = [one.search(Host, word) for one in searched]
+    address = select(Nic.host_id).join(Address).where(Address.address.startswith(word, autoescape=True))
+    mac = select(Nic.host_id).where(Nic.mac.startswith(word.upper().replace(":", "-"), autoescape=True))
+    name, sign, value = word.partition("=")
+    label = select(HostLabel.host_id).where(
+        HostLabel.name == name if sign else HostLabel.value.contains(word, autoescape=True)
+    )
+    if sign and value:
+        label = label.where(HostLabel.value == value)
+    return or_(Host.id == word, *found, *(Host.id.in_(ids) for ids in (address, mac, label)))
+
+
+def _pulses(hosts: Sequence[Any]) -> Mapping[str, Any]:
+    """The newest figures of the hosts of a page, or why there are none."""
+    names = current_app.extensions["ezadmin_settings"].names
+    try:
+        found = metrics.pulses(elastic(), names, [host.id for host in hosts])
+        return {"pulses": found, "missing": None, "liveness": services.liveness}
+    except ElasticUnavailable as error:
+        return {"pulses": {}, "missing": str(error), "liveness": services.liveness}
+
+
+def _addresses(host: Host) -> list[str]:
+    return [address.address for nic in host.nics for address in nic.addresses]
+
+
+def _labels(host: Host) -> dict[str, str]:
+    return {label.name: label.value for label in host.labels}
+
+
+SYSTEM, MACHINE, AGENT_SECTION = _l("System"), _l("Machine"), _l("Agent")
+
+
+def _observed(kind: type[fields.Field], name: str, label: object, section: object, **more: Any) -> fields.Field:
+    """A field whose value the agent reports."""
+    given: dict[str, Any] = {"listed": False, "editable": False, "policy": AGENT, **more}
+    return kind(name=name, label=label, section=section, **given)
+
+
+HOST = register(
+    Description(
+        name="host",
+        path="hosts",
+        model=Host,
+        title=_l("Host"),
+        titles=_l("Hosts"),
+        icon="hdd-stack",
+        about_hosts=True,
+        creatable=False,
+        deletable=False,
+        scope=services.visible,
+        changing=services.changing,
+        search=_search,
+        beside=_pulses,
+        template="hosts/_cells.html",
+        loads=lambda: (
+            selectinload(Host.nics).selectinload(Nic.addresses), selectinload(Host.labels), selectinload(Host.disks),
+        ),
+        empty_hint=_l("Install the agent on a machine, then make it known here:"),
+        fields=[
+            fields.Text(
+                name="name", label=_l("Name"), length=253, required=True, searched=True, policy=PERSON, cell="name"
+            ),
+            fields.Select(
+                name="state", label=_l("State"), required=True, choices={name: STATES[name] for name in HOST_STATES},
+                policy=PERSON, cell="state",
+                help=_l("Only an active host is listened to."),
+            ),
+            fields.Computed(
+                name="liveness", label=_l("Agent reports"), compute=services.liveness, listed=False,
+                section=AGENT_SECTION,
+            ),
+            fields.Computed(
+                name="addresses", label=_l("Addresses"), compute=_addresses, cell="addresses",
+                form=lambda: wire.List(wire.String()),
+            ),
+            fields.Computed(
+                name="labels", label=_l("Labels"), compute=_labels, listed=False, cell="labels",
+                form=lambda: wire.Dict(keys=wire.String(), values=wire.String()),
+            ),
+            Groups(name="groups", label=_l("Groups of hosts"), to="host_group", editable=False),
+            _observed(fields.Text, "hostname", _l("Host name"), SYSTEM, searched=True, length=253),
+            _observed(fields.Text, "fqdn", _l("Full name"), SYSTEM, searched=True, length=253),
+            _observed(fields.Text, "os_name", _l("Operating system"), SYSTEM, searched=True, listed=True, cell="system"),
+            _observed(fields.Text, "os_version", _l("Version"), SYSTEM, searched=True),
+            _observed(fields.Text, "os_family", _l("Family of systems"), SYSTEM),
+            _observed(fields.Text, "kernel", _l("Kernel"), SYSTEM, searched=True),
+            _observed(fields.Text, "architecture", _l("Architecture"), SYSTEM),
+            _observed(fields.Text, "timezone", _l("Time zone"), SYSTEM),
+            _observed(fields.Moment, "boot_time", _l("Started"), SYSTEM),
+            _observed(fields.Text, "vendor", _l("Vendor"), MACHINE, searched=True),
+            _observed(fields.Text, "model", _l("Model"), MACHINE, searched=True),
+            _observed(fields.Text, "serial", _l("Serial number"), MACHINE, searched=True),
+            _observed(fields.Text, "bios_version", _l("BIOS"), MACHINE),
+            _observed(fields.Text, "virtualization", _l("Virtualization"), MACHINE),
+            _observed(fields.Text, "cpu_model", _l("CPU"), MACHINE, searched=True),
+            _observed(fields.Number, "cpu_sockets", _l("Sockets"), MACHINE),
+            _observed(fields.Number, "cpu_physical", _l("Cores"), MACHINE),
+            _observed(fields.Number, "cpu_logical", _l("Logical cores"), MACHINE, listed=True, cell="cpu"),
+            _observed(fields.Number, "memory", _l("Memory"), MACHINE, unit="byte", listed=True, cell="memory"),
+            _observed(fields.Number, "swap", _l("Swap"), MACHINE, unit="byte"),
+            _observed(fields.Number, "disk_total", _l("Disks in total"), MACHINE, unit="byte", listed=True),
+            _observed(fields.Text, "agent_version", _l("Version of the agent"), AGENT_SECTION),
+            _observed(fields.Moment, "inventory_collected", _l("Inventory as of"), AGENT_SECTION, policy=None),
+            _observed(
+                fields.Moment, "agent_collected", _l("Last report"), AGENT_SECTION, policy=None, listed=True, cell="seen"
+            ),
+            fields.Computed(
+                name="nics", label=_l("Network interfaces"), compute=lambda host: host.nics, tabular=False,
+                form=lambda: wire.List(wire.Nested(schemas.NicSchema)),
+            ),
+            fields.Computed(
+                name="disks", label=_l("Disks"), compute=lambda host: host.disks, tabular=False,
+                form=lambda: wire.List(wire.Nested(schemas.DiskSchema)),
+            ),
+            fields.Moment(name="created", label=_l("Known since"), editable=False, listed=False, section=AGENT_SECTION),
+        ],
+    )
+)  # fmt: skip

@@ -1,0 +1,29 @@
+"""Which hosts a group holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import ColumnElement, or_, select
+
+from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.rights.access import GroupScope
+from ezadmin_cmdb.rights.models import HostGroup, HostGroupMember
+
+
+def holds(groups: Iterable[GroupScope]) -> ColumnElement[bool]:
+    """The condition that a host is in one of the groups: a member of a static one, or matched by a dynamic one's filter."""
+    from ezadmin_cmdb.describe.description import find
+    from ezadmin_cmdb.describe.query import matching
+
+    given = list(groups)
+    static = [group.id for group in given if group.filter is None]
+    members = select(HostGroupMember.host_id).where(HostGroupMember.group_id.in_(static))
+    return or_(
+        Host.id.in_(members), *(matching(find("host"), group.filter) for group in given if group.filter is not None)
+    )
+
+
+def scope_of(group: HostGroup) -> GroupScope:
+    """A group as :func:`holds` takes it."""
+    return GroupScope(group.id, group.filter)
