@@ -49,7 +49,7 @@ def test_check_tells_what_listens_but_is_no_broker(tmp_path: Path, capsys: pytes
         assert main(["check", "--config", config]) == 1
     out = capsys.readouterr().out
     assert "FAILED" in out
-    assert "no broker speaks Kafka there" in out
+    assert "does not answer as Kafka" in out
     assert "-> look into the broker's log" in out
     gc.collect()
 

@@ -227,12 +227,15 @@ def _kafka(config: Config, kafka: KafkaConnection, identity: Identity) -> Genera
     names = config.names
 
     def sign_in() -> str:
-        with brokers.Overheard() as overheard:
+        proxied = config.proxy is not None
+        reason = None if proxied else brokers.probe(kafka, TIMEOUT)
+        if reason is None:
             try:
                 made.append(KafkaProducer(**{**PRODUCER, **more, "delivery_timeout_ms": 8000}))
             except (KafkaError, OSError) as error:
-                reason = brokers.why(error, kafka, overheard.reasons, proxied=config.proxy is not None)
-                raise _Failed(*reason) from error
+                reason = brokers.why(error, kafka, proxied=proxied)
+        if reason is not None:
+            raise _Failed(*reason)
         if kafka.sasl:
             return f"signed in as {kafka.user} ({kafka.sasl})"
         if kafka.certificate_file:

@@ -237,16 +237,15 @@ class Sender:
     def _connect(self) -> bool:
         if time.monotonic() < self._producer_at or all(spool.pending_lines == 0 for spool in self._spools):
             return False
-        with brokers.Overheard() as overheard:
-            try:
-                # the options are asked for each time: a password or certificate may have been renewed
-                self._producer = self._make_producer(**self._options, **self._kafka.options())
-            except (KafkaError, OSError, WireError) as error:
-                wait = self._producer_backoff.next()
-                self._producer_at = time.monotonic() + wait
-                reason = brokers.why(error, self._kafka, overheard.reasons, proxied="proxy_url" in self._options)
-                self._trouble.tell("", f"no connection to Kafka at {self._kafka}: {reason}")
-                return False
+        try:
+            # the options are asked for each time: a password or certificate may have been renewed
+            self._producer = self._make_producer(**self._options, **self._kafka.options())
+        except (KafkaError, OSError, WireError) as error:
+            wait = self._producer_backoff.next()
+            self._producer_at = time.monotonic() + wait
+            reason = brokers.why(error, self._kafka, proxied="proxy_url" in self._options)
+            self._trouble.tell("", f"no connection to Kafka at {self._kafka}: {reason}")
+            return False
         log.info("connected to Kafka at %s", self._kafka)
         self._trouble.over("")
         return True
