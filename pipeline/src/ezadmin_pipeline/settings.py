@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ezadmin_pipeline.families import KEPT, IndexSettings
 from ezadmin_wire import WireError
 from ezadmin_wire.elastic import ElasticConnection
 from ezadmin_wire.kafka import KafkaConnection
@@ -67,6 +68,7 @@ class Settings:
     metrics_listen: Address | None = None
     """Where ``/metrics`` is served; of several workers the first one there, the others on the ports after it."""
     surges: SurgeSettings = field(default_factory=SurgeSettings)
+    indices: IndexSettings = field(default_factory=IndexSettings)
 
     def verify_keys(self) -> list[VerifyKey]:
         """The keys by which config records are believed."""
@@ -114,6 +116,8 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         "member",
         "metrics_listen",
         "surges",
+        "retention",
+        "indices",
         *_NUMBERS,
     }
     for key in table:
@@ -139,6 +143,12 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
     except WireError as error:
         raise SettingsError(str(error)) from error
     values["surges"] = _surges(_table(table, "surges", where), f"{where}: [surges]")
+    values["indices"] = _indices(
+        _table(table, "retention", where),
+        _table(table, "indices", where),
+        f"{where}: [retention]",
+        f"{where}: [indices]",
+    )
     if "member" in table:
         values["member"] = _text(table, "member", where)
     if "metrics_listen" in table:
@@ -173,6 +183,21 @@ def _surges(table: Mapping[str, Any], where: str) -> SurgeSettings:
         if not good:
             raise SettingsError(f"{where}: {name} = {value!r}: write {what}")
     return SurgeSettings(**table)
+
+
+def _indices(retention: Mapping[str, Any], indices: Mapping[str, Any], where: str, where_indices: str) -> IndexSettings:
+    for name, value in retention.items():
+        if name not in KEPT:
+            raise SettingsError(f"{where}: unknown setting {name!r}; known are {', '.join(KEPT)}")
+        if type(value) is not int or not 0 <= value <= 36_500:
+            raise SettingsError(f"{where}: {name} = {value!r}: write a whole number of days; 0 keeps for ever")
+    for name, value in indices.items():
+        least, most = {"shards": (1, 100), "replicas": (0, 10), "days_ahead": (1, 7)}.get(name, (0, -1))
+        if most < 0:
+            raise SettingsError(f"{where_indices}: unknown setting {name!r}; known are shards, replicas, days_ahead")
+        if type(value) is not int or not least <= value <= most:
+            raise SettingsError(f"{where_indices}: {name} = {value!r}: write a whole number from {least} to {most}")
+    return IndexSettings(kept={**KEPT, **retention}, **indices)
 
 
 def address(text: str, where: str) -> Address:

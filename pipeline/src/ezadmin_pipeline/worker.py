@@ -30,6 +30,7 @@ from kafka.structs import OffsetAndMetadata
 
 from ezadmin_pipeline import broker
 from ezadmin_pipeline.alerts import AlertTopic
+from ezadmin_pipeline.care import Care
 from ezadmin_pipeline.deadletters import DeadLetters
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
@@ -127,6 +128,7 @@ class Worker:
         )
         self._next_barrier = 0.0
         self._next_id_check = 0.0
+        self._care = Care(settings, self._elastic)
         self._next_look = 0.0
         self._metrics: Any = None
         if settings.metrics_listen is not None:
@@ -160,6 +162,7 @@ class Worker:
         finally:
             if self._metrics is not None:
                 self._metrics.close()
+            self._care.close()
             self.engine.close()
             self.directory.close()
             self.letters.close()
@@ -248,6 +251,7 @@ class Worker:
         for place, messages in records.items():
             self._process(place, messages, fetched)
         self.engine.pump()
+        self._care.tick((self._settings.names.metrics, 0) in self.engine.shards)
         now = time.monotonic()
         self._look()
         if now >= self._next_barrier and (self.engine.dirty or now >= self._next_id_check):

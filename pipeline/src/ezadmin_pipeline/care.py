@@ -1,0 +1,137 @@
+"""Care of the indices: made before they are needed, dropped when they are older than ``[retention]`` says.
+
+One worker does it, the owner of partition 0 of the metrics; two at once would do no harm. Dropped is a whole index, whose last
+day is long enough ago, by its name; nothing is ever dropped that is not named exactly as the pipeline names an index of one of
+its kinds. Age is counted from the newest day of which there are documents, and not from this machine's clock where that is ahead
+of it: a clock that jumps a year must not empty the cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import orjson
+
+from ezadmin_pipeline import families
+from ezadmin_pipeline.elastic import Elastic, SignInRefused, Unavailable, reason
+from ezadmin_pipeline.families import FAMILIES, Index
+from ezadmin_pipeline.install import templates
+from ezadmin_pipeline.settings import Settings
+
+_log = logging.getLogger(__name__)
+FIRST_AFTER = 15.0
+EVERY = 600.0
+_STOP_WITHIN = 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done: indices to make with their settings, indices to drop."""
+
+    make: dict[str, dict[str, object]]
+    drop: list[Index]
+
+
+def plan(now: datetime, settings: Settings, there: list[Index], data_nodes: int) -> Plan:
+    """What is to be done at ``now``; a pure function."""
+    names, wanted = settings.names, settings.indices
+    known = {name.removeprefix(f"{names.prefix}-") for name, _ in templates(names)}
+    present = {index.name for index in there}
+    make: dict[str, dict[str, object]] = {}
+    for family in FAMILIES:
+        if (
+            family.template not in known
+        ):  # written by nobody yet, and without a template it would be an index of guesses
+            continue
+        for ahead in range(wanted.days_ahead + 1):
+            name = families.name_of(family, now + timedelta(days=ahead), names)
+            if name not in present:
+                make[name] = wanted.layout(family.spread, data_nodes)
+    drop = [index for index in there if (gone := dropped_on(index, settings)) and gone <= _data_time(now, there)]
+    return Plan(make, [index for index in drop if index.name not in make])
+
+
+def dropped_on(index: Index, settings: Settings) -> datetime | None:
+    """From when on an index may go; None: never."""
+    days = settings.indices.kept[index.family.kept]
+    return index.period.end + timedelta(days=days) if days else None
+
+
+def _data_time(now: datetime, there: list[Index]) -> datetime:
+    filled = [index.period.end for index in there if index.documents and index.family.name in ("metrics", "logs")]
+    return min(now, max(filled, default=datetime.min.replace(tzinfo=UTC)))
+
+
+def apply(elastic: Elastic, todo: Plan) -> list[str]:
+    """Do it; returns a line for each thing done or refused. Raises Unavailable, SignInRefused."""
+    done = []
+    for name, layout in todo.make.items():
+        status, answer = elastic.request("PUT", f"/{name}", body=orjson.dumps({"settings": layout}))
+        if status == 200:
+            done.append(f"made {name}, {layout['index.number_of_shards']} shard(s)")
+        elif "resource_already_exists_exception" not in str(answer):
+            done.append(f"{name} cannot be made: {status} {reason(answer)}")
+    for index in todo.drop:
+        status, answer = elastic.request("DELETE", f"/{index.name}", params={"expand_wildcards": "none"})
+        if status == 200:
+            done.append(f"dropped {index.name}: {index.documents} documents, {index.size} bytes")
+        elif status != 404:
+            done.append(f"{index.name} cannot be dropped: {status} {reason(answer)}")
+    return done
+
+
+class Care:
+    """Does it again and again on a thread of its own while :meth:`tick` says that this worker is the one.
+
+    ``now`` gives the current UTC time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        elastic: Elastic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        first_after: float = FIRST_AFTER,
+        every: float = EVERY,
+    ) -> None:
+        self._settings = settings
+        self._elastic = elastic
+        self._now = now
+        self._first_after = first_after
+        self._every = every
+        self._due: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def tick(self, mine: bool) -> None:
+        """Called often; ``mine``: whether this worker owns partition 0 of the metrics."""
+        if not mine:
+            self._due = None
+            return
+        if self._due is None:
+            self._due = time.monotonic() + self._first_after
+        if time.monotonic() < self._due or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._due = time.monotonic() + self._every
+        self._thread = threading.Thread(target=self.round, name="index-care", daemon=True)
+        self._thread.start()
+
+    def round(self) -> None:
+        """Look once, and do what is to be done; what goes wrong is logged, and tried again the next time."""
+        try:
+            there = families.there(self._elastic, self._settings.names)
+            todo = plan(self._now(), self._settings, there, families.data_nodes(self._elastic))
+            for line in apply(self._elastic, todo):
+                _log.info("indices: %s", line)
+        except (Unavailable, SignInRefused) as error:
+            # events are worth more than order: the worker goes on
+            _log.error("no care of the indices now, tried again in %.0f min: %s", self._every / 60, error)
+
+    def close(self) -> None:
+        """Wait a moment for what is under way."""
+        if self._thread is not None:
+            self._thread.join(_STOP_WITHIN)
