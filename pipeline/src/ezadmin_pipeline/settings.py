@@ -70,6 +70,11 @@ class Settings:
     surges: SurgeSettings = field(default_factory=SurgeSettings)
     indices: IndexSettings = field(default_factory=IndexSettings)
 
+    own_key: Path | None = None
+    """The key that a worker's own figures and errors are signed with; without it there are none."""
+    own_host_id: str | None = None
+    """The host.id that they are of; without it one that follows from the key."""
+
     def verify_keys(self) -> list[VerifyKey]:
         """The keys by which config records are believed."""
         return [VerifyKey.from_hex(text) for text in self.config_public_keys]
@@ -115,6 +120,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         "config_public_key",
         "member",
         "metrics_listen",
+        "own",
         "surges",
         "retention",
         "indices",
@@ -153,6 +159,14 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         values["member"] = _text(table, "member", where)
     if "metrics_listen" in table:
         values["metrics_listen"] = address(_text(table, "metrics_listen", where), f"{where}: metrics_listen")
+    own = _table(table, "own", where)
+    for name in own:
+        if name not in ("key", "host_id"):
+            raise SettingsError(f"{where}: [own]: unknown setting {name!r}; known are key, host_id")
+    if own:
+        values["own_key"] = Path(_text(own, "key", f"{where}: [own]"))
+    if "host_id" in own:
+        values["own_host_id"] = _text(own, "host_id", f"{where}: [own]")
     mode = _text(table, "signatures", where, "required")
     if mode not in SIGNATURE_MODES:
         raise SettingsError(f"{where}: signatures = {mode!r}: write one of {', '.join(SIGNATURE_MODES)}")
