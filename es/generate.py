@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes what derives from the agent's FIELDS tables: the metrics template, and the field list for the web app and docs.
+"""Makes what derives from the FIELDS tables of agent and pipeline: metrics template, field list of the web app, documentation.
 
 python es/generate.py            writes es/templates/metrics.json, es/fields.json and docs/fields.md
 python es/generate.py --check    says which of them are not what the tables say, and exits 1
@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ezadmin_agent.fields import Field
-from ezadmin_agent.registry import datasets
+from ezadmin_agent.registry import all_fields
+from ezadmin_agent.registry import datasets as agent_datasets
+from ezadmin_pipeline import fields as pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 PIPELINE_FIELDS: dict[str, dict[str, Any]] = {
@@ -31,6 +33,15 @@ PIPELINE_FIELDS: dict[str, dict[str, Any]] = {
     "event.edited_letter": {"type": "keyword", "ignore_above": 1024},
     "unmapped": {"type": "flattened", "ignore_above": 1024},
 }
+
+
+def datasets() -> dict[str, Sequence[Field]]:
+    """The fields of each dataset of metrics: the agent's, and the pipeline's own."""
+    known = all_fields()
+    own = [
+        Field(name, kind_of, unit, kind, kind == "gauge", about) for name, kind_of, unit, kind, about in pipeline.FIELDS
+    ]
+    return {**agent_datasets(), pipeline.DATASET: [*(known[name] for name in pipeline.COMMON), *own]}
 
 
 def mapping(field: Field) -> dict[str, Any]:
@@ -87,7 +98,7 @@ def documentation(found: Mapping[str, Sequence[Field]]) -> str:
     out = [
         "# Fields of metrics",
         "",
-        "Made by `python es/generate.py` from the FIELDS tables of the agent's collectors; do not edit.",
+        "Made by `python es/generate.py` from the FIELDS tables of the agent's collectors and the pipeline; do not edit.",
         "Every document also has `host.id`, `host.name`, `labels.*` and `event.ingested`, which the pipeline adds.",
     ]
     for dataset, fields in found.items():

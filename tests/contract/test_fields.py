@@ -15,6 +15,7 @@ from ezadmin_agent.logs.parse import Parsed, event
 from ezadmin_agent.reader import Reader
 from ezadmin_agent.registry import COLLECTORS, all_fields, datasets
 from ezadmin_agent.ticks import Ticker
+from ezadmin_pipeline import fields as pipeline_fields
 from ezadmin_pipeline import rollups
 from ezadmin_pipeline.lines import EDITED, ORIGINAL_TIMESTAMP
 
@@ -60,7 +61,10 @@ def test_what_is_generated_is_up_to_date() -> None:
 
 def test_the_registry_is_what_the_metrics_template_has() -> None:
     known = properties("metrics")
-    assert set(known) == set(all_fields()) | WRITTEN_BY_PIPELINE
+    own = {field.name for field in pipeline_fields.FIELDS}
+    assert not own & set(all_fields())
+    assert set(pipeline_fields.COMMON) <= set(all_fields())
+    assert set(known) == set(all_fields()) | own | WRITTEN_BY_PIPELINE
     for name, field in all_fields().items():
         assert known[name]["type"] == field.type, name
         assert known[name].get("time_series_dimension", False) == field.dimension, name

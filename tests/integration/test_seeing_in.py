@@ -6,16 +6,21 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ezadmin_testing.cmdb import read
 from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import pipeline, pipeline_command, wait_until
 from ezadmin_testing.sending import Agent, event
 from prometheus_client.parser import text_string_to_metric_families
 
+from ezadmin_pipeline.fields import COMMON, DATASET, FIELDS
 from ezadmin_pipeline.metrics import METRICS, PREFIX
+from ezadmin_wire import batch, state
 from ezadmin_wire import config as wire
 from ezadmin_wire.names import Names
+from ezadmin_wire.signing import SigningKey, VerifyKey
 
 HOST = "00000000-0000-4000-8000-00000000000a"
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +83,58 @@ def test_metrics_of_a_worker_are_what_happened(fleet: Fleet, tmp_path: Path) -> 
         assert "caught up in" in pipeline_command(config, "lag", "--over", "0.1")
     finally:
         assert worker.stop() == 0
+
+
+def test_a_worker_tells_of_itself_in_documents(fleet: Fleet, tmp_path: Path) -> None:
+    config = fleet.settings("worker", commit_interval=0.5)
+    with config.open("a") as file:
+        file.write(f'[own]\nkey = "{tmp_path / "own.key"}"\n')
+    identity = json.loads(pipeline_command(config, "identity"))
+    assert json.loads(pipeline_command(config, "identity")) == identity
+    key, host = SigningKey.load(tmp_path / "own.key"), identity["host.id"]
+    worker = pipeline(config, tmp_path / "worker.log").start()
+    try:
+        # as long as nobody knows the key, nothing is sent that would only become dead letters
+        wait_until(
+            lambda: "own figures and errors are not sent" in (tmp_path / "worker.log").read_text(), 30, "warning"
+        )
+        fleet.send(fleet.names.logs, HOST.encode(), b"no batch\n", [])
+        wait_until(lambda: len(fleet.dead_letters()) == 1, 30, "the dead letter of another")
+        fleet.publish_host(host, key, name="the-pipeline")
+
+        def told() -> list[dict[str, Any]]:
+            return [hit["_source"] for hit in fleet.search_all(f"{fleet.names.prefix}-logs-*", source=True)]
+
+        wait_until(told, 30, "its events")
+        event = next(event for event in told() if event["message"].startswith("dead letter"))
+        assert (event["host.id"], event["host.name"], event["log.level"]) == (host, "the-pipeline", "warning")
+        assert (event["event.dataset"], event["error.type"]) == ("pipeline.log", "bad_header")
+        wait_until(lambda: figures(fleet, DATASET), 30, "its figures")
+        (first, *_) = figures(fleet, DATASET)
+        assert first["pipeline.messages.read"] >= [1]
+        assert first["pipeline.letters"] == [1]
+        assert first["process.entity_id"][0].split("-")[1] == str(worker.pid)
+        (status, *_) = read(fleet.kafka, fleet.names.state)
+        decoded = batch.decode(status.topic, status.key, status.headers, status.value, lambda *_: VerifyKey(key.public))
+        assert isinstance(state.decode(decoded.lines()[0]), state.AgentStatus)
+        assert len(fleet.dead_letters()) == 1
+    finally:
+        assert worker.stop() == 0
+
+
+def figures(fleet: Fleet, dataset: str) -> list[dict[str, Any]]:
+    fleet.elastic.request("POST", f"/{fleet.names.prefix}-metrics-*/_refresh")
+    names = [field.name for field in FIELDS] + list(COMMON)
+    body = {
+        "size": 100,
+        "query": {"term": {"event.dataset": dataset}},
+        "docvalue_fields": names,
+        "sort": [{"@timestamp": "desc"}],
+    }
+    status, answer = fleet.elastic.request(
+        "POST", f"/{fleet.names.prefix}-metrics-*/_search", body=json.dumps(body).encode()
+    )
+    return [hit["fields"] for hit in answer["hits"]["hits"]] if status == 200 else []
 
 
 def test_the_documentation_lists_every_metric() -> None:

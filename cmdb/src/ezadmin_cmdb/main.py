@@ -14,7 +14,7 @@ import click
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
-from ezadmin_cmdb import __version__, log, migrate, settings, worker
+from ezadmin_cmdb import __version__, migrate, settings, worker
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.actor import Actor, cli_actor
 from ezadmin_cmdb.app import create_core
@@ -24,7 +24,7 @@ from ezadmin_cmdb.grafana.commands import grafana_commands
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rules.commands import rules_commands
 from ezadmin_cmdb.settings import ENVIRONMENT, Settings, SettingsError
-from ezadmin_wire import WireError
+from ezadmin_wire import WireError, log
 from ezadmin_wire.config import HOST_STATES
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.times import format_time

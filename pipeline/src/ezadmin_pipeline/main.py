@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import socket
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from ezadmin_pipeline import __version__, broker, check, dlq, install, lag, log, tryout, workers
+from ezadmin_pipeline import __version__, broker, check, dlq, install, lag, tryout, workers
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.dlq import duration, printable
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
@@ -21,7 +22,9 @@ from ezadmin_pipeline.replay import Replay
 from ezadmin_pipeline.rules import RuleSet
 from ezadmin_pipeline.settings import ENVIRONMENT, Settings, SettingsError, address, load
 from ezadmin_pipeline.worker import Worker
-from ezadmin_wire import WireError
+from ezadmin_wire import WireError, log
+from ezadmin_wire.own import Identity
+from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.times import format_time, parse_time
 
 _log = logging.getLogger("ezadmin_pipeline")
@@ -82,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     worker.add_argument("--metrics-listen", metavar="HOST:PORT", help="serve /metrics there (else as in the settings)")
     lag.add(command)
+    command(
+        "identity", _identity, "who the pipeline is where it tells of itself, as JSON; makes its key if it has none"
+    )
     command("check", _check, "ask everything that a worker needs, and say what to mend")
     replay = command("replay", _replay, "index again what Kafka still keeps and Elasticsearch has lost")
     replay.add_argument("topic", choices=["metrics", "logs"])
@@ -135,6 +141,19 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
     if options.config is not None:
         arguments += ["--config", str(options.config)]
     return workers.run(number, settings.member or socket.gethostname(), arguments, settings.metrics_listen)
+
+
+def _identity(settings: Settings, options: argparse.Namespace) -> int:
+    if settings.own_key is None:
+        raise SettingsError('no key is set: write key = "…", a file that is made if needed, under [own]')
+    if not settings.own_key.exists():
+        try:
+            SigningKey.generate().save(settings.own_key)
+        except OSError as error:
+            raise SettingsError(f"[own]: key {settings.own_key} cannot be made: {error.strerror}") from error
+    identity = Identity.load(settings.own_key, settings.own_host_id)
+    print(json.dumps(identity.public(f"{socket.gethostname()}-pipeline")))
+    return 0
 
 
 def _check(settings: Settings, options: argparse.Namespace) -> int:

@@ -36,9 +36,11 @@ from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
 from ezadmin_pipeline.engine import Engine, Message
 from ezadmin_pipeline.measure import MeasuredElastic, Measures
+from ezadmin_pipeline.own import Own
 from ezadmin_pipeline.settings import Settings
 from ezadmin_pipeline.workers import orphaned
 from ezadmin_wire.kafka import KafkaConnection
+from ezadmin_wire.own import Identity
 from ezadmin_wire.unreadable import unreadable
 
 _log = logging.getLogger(__name__)
@@ -136,6 +138,10 @@ class Worker:
 
             self._metrics = Server(self, settings.metrics_listen, settings.member or socket.gethostname())
 
+        self._own: Own | None = None
+        if settings.own_key is not None:
+            self._own = Own(settings, Identity.load(settings.own_key, settings.own_host_id), self)
+
     def run(self) -> None:
         """Work until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -145,6 +151,8 @@ class Worker:
                 self._metrics.look_after()
             _log.info("reading the configuration from %s", self._settings.names.config)
             self.directory.catch_up()
+            if self._own is not None:
+                self._own.start()
             while self._stop_at is None:
                 try:
                     self._session()
@@ -160,6 +168,8 @@ class Worker:
         except Stopped:
             _log.warning("stopped before everything was committed; the next worker reads the rest again")
         finally:
+            if self._own is not None and self._own.producer.is_alive():
+                self._own.close()
             if self._metrics is not None:
                 self._metrics.close()
             self._care.close()
@@ -264,6 +274,8 @@ class Worker:
         self._next_look = time.monotonic() + _LOOK
         if self._metrics is not None:
             self._metrics.look_after()
+        if self._own is not None:
+            self._own.tick()
         shards = dict(self.engine.shards)
         try:
             places = [TopicPartition(*place) for place in shards]

@@ -117,7 +117,7 @@ class OwnProducer(threading.Thread):
         self._wake = threading.Event()
         self._stopping = False
         self._producer: Any = None
-        self._started = now()
+        self._since = now()
         self._next_status = 0.0
         self._cpu = (time.monotonic(), time.process_time())
 
@@ -176,7 +176,7 @@ class OwnProducer(threading.Thread):
         status = AgentStatus(
             collected=now(),
             version=self._version,
-            started=self._started,
+            started=self._since,
             lines_sent=self.sent,
             lines_dropped=self.dropped,
             rss_bytes=rss_bytes(),
