@@ -213,7 +213,8 @@ class SecuredElastic(Service):
         )
         (etc / "jvm.options.d" / "test.options").write_text("-Xms512m\n-Xmx512m\n-XX:-AlwaysPreTouch\n")
         (etc / "log4j2.properties").write_text(config.ELASTICSEARCH_LOG4J)
-        (etc / "roles.yml").write_text(json.dumps(roles))  # JSON is YAML
+        # JSON is YAML, but the reader of this file wants each role's name at the beginning of a line
+        (etc / "roles.yml").write_text("".join(f"{name}: {json.dumps(role)}\n" for name, role in roles.items()))
         (etc / "users").write_text("".join(f"{user}:{_hashed(password_of(user))}\n" for user in users))
         (etc / "users_roles").write_text("".join(f"{role}:{user}\n" for user, role in users.items()))
         command = config.elasticsearch_command(home, MAP_USER if os.geteuid() == 0 else [])

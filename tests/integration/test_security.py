@@ -1,0 +1,294 @@
+"""The pipeline against a Kafka and an Elasticsearch with everything locked, with no more rights than the docs give."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ezadmin_testing import simulated_hosts
+from ezadmin_testing.certificates import Authority
+from ezadmin_testing.fleet import Fleet
+from ezadmin_testing.processes import Process, wait_until
+from ezadmin_testing.secured import SecuredElastic, SecuredKafka, password_file, toml
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourceType,
+)
+from kafka.errors import TopicAuthorizationFailedError
+
+from ezadmin_pipeline.elastic import ElasticClient
+from ezadmin_wire import batch as wire
+from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
+from ezadmin_wire.names import Names
+from ezadmin_wire.times import format_time
+
+DOC = Path(__file__).resolve().parents[2] / "docs" / "security.md"
+ROLES = {"ezadmin-setup": "ezadmin_setup", "ezadmin-pipeline": "ezadmin_pipeline", "ezadmin-cmdb": "ezadmin_cmdb"}
+ADMIN = "tests"
+
+
+def rights() -> list[tuple[str, str, str, list[str]]]:
+    """(user, ``topics`` or ``group``, name, operations) of the documented table."""
+    found = []
+    for row in re.finditer(r"^\| `(ezadmin-\w+)` \| (topics|group) (.+?) \| ([\w, ]+) \|$", DOC.read_text(), re.M):
+        for name in re.findall("`(.+?)`", row[3]):
+            found.append((row[1], row[2], name, row[4].split(", ")))
+    return found
+
+
+def roles() -> dict[str, Any]:
+    """The documented roles."""
+    roles: dict[str, Any] = json.loads(re.findall("```json\n(.*?)```", DOC.read_text(), re.S)[0])
+    return roles
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    users = sorted({user for user, _, _, _ in rights()} | {"stranger"})
+    kafka = SecuredKafka(tmp_path_factory.mktemp("kafka"), users)
+    yield kafka
+    kafka.stop()
+
+
+@pytest.fixture(scope="module")
+def elastic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredElastic]:
+    users = {**ROLES, ADMIN: "superuser", "stranger": "none"}
+    elastic = SecuredElastic(tmp_path_factory.mktemp("elastic"), users, {**roles(), "none": {}})
+    yield elastic
+    elastic.stop()
+
+
+@pytest.fixture(scope="module")
+def names(kafka: SecuredKafka) -> Names:
+    """The product's own prefix, for that is what the docs write; with the rights that they give."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka.inside)
+    acls = []
+    for user, kind, name, operations in rights():
+        pattern = ResourcePattern(
+            ResourceType.TOPIC if kind == "topics" else ResourceType.GROUP, name, ACLResourcePatternType.LITERAL
+        )
+        for operation in operations:
+            number = ACLOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()]
+            acls.append(ACL(f"User:{user}", "*", number, ACLPermissionType.ALLOW, pattern))
+    assert len(acls) > 30, "the table in docs/security.md is not read"
+    admin.create_acls(acls)
+    admin.close()
+    return Names()
+
+
+def configured(folder: Path, names: Names, kafka: dict[str, Any], elastic: dict[str, Any], **more: Any) -> Path:
+    """A settings file of the pipeline."""
+    path = folder / "pipeline.toml"
+    more = {"prefix": names.prefix, "partitions": 3, "session_timeout": 10, **more}
+    path.write_text(f"{toml(more)}[kafka]\n{toml(kafka)}[elasticsearch]\n{toml(elastic)}")
+    return path
+
+
+def pipeline(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ezadmin_pipeline.main", *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture(scope="module")
+def set_up(
+    kafka: SecuredKafka, elastic: SecuredElastic, names: Names, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Topics and templates, made by a user who may do just that."""
+    config = configured(
+        tmp_path_factory.mktemp("setup"),
+        names,
+        kafka.table("ezadmin-setup"),
+        elastic.table("ezadmin-setup"),
+        signatures="off",
+    )
+    for _ in range(2):
+        done = pipeline("setup", "--config", str(config))
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def fleet(kafka: SecuredKafka, elastic: SecuredElastic, names: Names, set_up: None, tmp_path: Path) -> Iterator[Fleet]:
+    """Writes and reads past all locks."""
+    fleet = Fleet(kafka.inside, "http://127.0.0.1:1", names, tmp_path)
+    fleet.elastic.close()
+    fleet.elastic = ElasticClient(ElasticConnection.parse(elastic.table(ADMIN), "tests"))
+    yield fleet
+    fleet.close()
+
+
+def send(fleet: Fleet, kafka: dict[str, Any], number: int, folder: Path, lines: int = 50) -> None:
+    """Lines of a simulated host, sent as an agent is allowed to."""
+    key = simulated_hosts.load_key(folder, number)
+    host = simulated_hosts.host_id(number)
+    fleet.publish_host(host, key)
+    start = datetime.now(UTC)
+    moment = format_time(start)
+    headers, value = wire.encode(
+        key,
+        host=host,
+        topic=fleet.names.logs,
+        stream="logs",
+        epoch="00000000000000aa",
+        seq=0,
+        lines=[simulated_hosts.line(number, i, start) for i in range(lines)],
+        dataset=simulated_hosts.DATASET,
+        tmin=moment,
+        tmax=moment,
+        sent=moment,
+    )
+    producer = KafkaProducer(**KafkaConnection.parse(kafka, "agent").options(), acks="all", enable_idempotence=True)
+    try:
+        producer.send(fleet.names.logs, key=host.encode(), value=value, headers=headers).get(timeout=20)
+    finally:
+        producer.close()
+
+
+def stored(fleet: Fleet, number: int) -> int:
+    query = {"term": {"host.id": simulated_hosts.host_id(number)}}
+    fleet.elastic.request("POST", f"/{fleet.names.prefix}-*/_refresh")
+    body = json.dumps({"query": query}).encode()
+    return int(fleet.elastic.request("POST", f"/{fleet.names.prefix}-logs-*/_count", body=body)[1].get("count", 0))
+
+
+@pytest.mark.parametrize("way", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "mtls"])
+def test_events_arrive_with_least_rights(
+    way: str, kafka: SecuredKafka, elastic: SecuredElastic, fleet: Fleet, tmp_path: Path
+) -> None:
+    number = 10 + len(way)
+
+    def table(user: str) -> dict[str, Any]:
+        return kafka.mtls_table(user) if way == "mtls" else kafka.table(user, way)
+
+    send(fleet, table("ezadmin-agent"), number, tmp_path / "keys")
+    bad = simulated_hosts.host_id(number).encode()
+    fleet.send(fleet.names.logs, bad, b"no batch\n", [])
+    letters = len(fleet.dead_letters())
+    config = configured(
+        tmp_path, fleet.names, table("ezadmin-pipeline"), elastic.table("ezadmin-pipeline"),
+        config_public_key=fleet.public_key, member=f"worker-{number}",
+    )  # fmt: skip
+    worker = Process([sys.executable, "-m", "ezadmin_pipeline.main", "run", "--config", str(config)], tmp_path / "log")
+    try:
+        worker.start()
+        wait_until(lambda: stored(fleet, number) == 50 and fleet.lag() == 0, 60, "the lines are stored and committed")
+        assert len(fleet.dead_letters()) == letters + 1
+        assert worker.stop() == 0, worker.log.read_text()[-2000:]
+    finally:
+        worker.kill()
+    log = worker.log.read_text()
+    assert "may" not in re.findall('"log.level":"(?:warning|error|critical)".*', log), log
+    for secret in ("-secret", "Basic "):
+        assert secret not in log
+
+
+def test_a_user_without_rights_is_told_which(
+    kafka: SecuredKafka, elastic: SecuredElastic, fleet: Fleet, tmp_path: Path
+) -> None:
+    def run(kafka_table: dict[str, Any], elastic_table: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        config = configured(tmp_path, fleet.names, kafka_table, elastic_table, config_public_key=fleet.public_key)
+        done = pipeline("run", "--config", str(config))
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "docs/security.md" in done.stderr
+        assert "-secret" not in done.stderr
+        return done
+
+    good_kafka, good_elastic = kafka.table("ezadmin-pipeline"), elastic.table("ezadmin-pipeline")
+    wrong = {"password_file": str(password_file(tmp_path, "wrong", "not this"))}
+
+    text = run({**good_kafka, **wrong}, good_elastic).stderr
+    assert f"Kafka at {kafka.sasl} over TLS as ezadmin-pipeline (SCRAM-SHA-512) refuses the sign-in" in text
+    text = run({**kafka.table("ezadmin-pipeline", "PLAIN"), **wrong}, good_elastic).stderr
+    assert "refuses the sign-in" in text
+    text = run(kafka.table("stranger"), good_elastic).stderr
+    assert "as stranger" in text
+    assert fleet.names.config in text
+
+    number = 30
+    send(fleet, kafka.table("ezadmin-agent"), number, tmp_path / "keys")
+    text = run(good_kafka, {**good_elastic, **wrong}).stderr
+    assert f"{elastic.url} as ezadmin-pipeline answered 401" in text
+    text = run(good_kafka, elastic.table("stranger")).stderr
+    assert "unauthorized for user [stranger]" in text
+    assert stored(fleet, number) == 0
+
+    config = configured(tmp_path, fleet.names, good_kafka, good_elastic, config_public_key=fleet.public_key)
+    worker = Process([sys.executable, "-m", "ezadmin_pipeline.main", "run", "--config", str(config)], tmp_path / "log")
+    try:
+        worker.start()
+        wait_until(lambda: stored(fleet, number) == 50, 60, "nothing of it is lost, once the rights are there")
+    finally:
+        worker.kill()
+
+
+def test_a_missing_group_or_topic_right_is_named(
+    kafka: SecuredKafka, elastic: SecuredElastic, fleet: Fleet, tmp_path: Path
+) -> None:
+    good = elastic.table("ezadmin-pipeline")
+    config = configured(
+        tmp_path, fleet.names, kafka.table("ezadmin-operator"), good, config_public_key=fleet.public_key
+    )
+    done = pipeline("run", "--config", str(config))
+    assert done.returncode == 1
+    assert "give the user Read on the consumer group" in done.stderr
+    assert "as ezadmin-operator" in done.stderr
+
+
+def test_certificates_that_do_not_fit_are_named_and_waited_for(
+    kafka: SecuredKafka, elastic: SecuredElastic, fleet: Fleet, tmp_path: Path
+) -> None:
+    stranger = str(Authority(tmp_path / "stranger", "a stranger").ca_file)
+    good_kafka, good_elastic = kafka.table("ezadmin-pipeline"), elastic.table("ezadmin-pipeline")
+    cases = [
+        ({**good_kafka, "ca_file": stranger}, good_elastic, "is ca_file the right authority"),
+        ({**good_kafka, "bootstrap": kafka.inside}, good_elastic, "is this a listener with TLS"),
+        ({"bootstrap": kafka.sasl}, good_elastic, "write tls = true"),
+        (
+            {"bootstrap": kafka.mtls, "tls": True, "ca_file": str(kafka.authority.ca_file)},
+            good_elastic,
+            "certificate_file and key_file",
+        ),
+        (good_kafka, {**good_elastic, "ca_file": stranger}, "is [elasticsearch] ca_file the right authority"),
+    ]
+    for i, (kafka_table, elastic_table, text) in enumerate(cases):
+        config = configured(tmp_path, fleet.names, kafka_table, elastic_table, config_public_key=fleet.public_key)
+        log = tmp_path / f"log-{i}"
+        worker = Process([sys.executable, "-m", "ezadmin_pipeline.main", "run", "--config", str(config)], log)
+        try:
+            worker.start()
+            wait_until(lambda text=text, log=log: text in log.read_text(), 40, text)
+            assert worker.running, "it waits: the certificate may be mended"
+            assert worker.stop() in (0, -9)
+        finally:
+            worker.kill()
+        assert "Traceback" not in log.read_text()
+
+
+def test_an_agent_may_only_write(kafka: SecuredKafka, fleet: Fleet) -> None:
+    options = KafkaConnection.parse(kafka.table("ezadmin-agent"), "agent").options()
+    consumer = KafkaConsumer(fleet.names.logs, **options, group_id=None, auto_offset_reset="earliest")
+    try:
+        with pytest.raises(TopicAuthorizationFailedError):
+            consumer.poll(timeout_ms=10_000)
+    finally:
+        consumer.close()
+    producer = KafkaProducer(**options, acks="all")
+    try:
+        with pytest.raises(TopicAuthorizationFailedError):
+            producer.send(fleet.names.config, b"x").get(timeout=10)
+    finally:
+        producer.close()
