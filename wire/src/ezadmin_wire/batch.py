@@ -51,6 +51,7 @@ HEADERS = ("v", "host", "kid", "topic", "stream", "epoch", "seq", "n", "dataset"
 
 _LEVEL = re.compile(rb'"log\.level":"((?:[^"\\]|\\.)*)"')
 _DATASET = re.compile(r"\*|[a-z0-9][a-z0-9._-]{0,63}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 _LEVEL_NAME = re.compile(r"[a-z]{1,16}")
 
 KafkaHeaders = Sequence[tuple[str, bytes]]
@@ -243,7 +244,7 @@ def _fields(headers: KafkaHeaders) -> dict[str, str]:
 
 def _number(name: str, text: str) -> int:
     # no sign, no leading zero, no underscore: one number has one text, so no two header lists mean the same
-    if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text, re.ASCII):
+    if not _NUMBER.fullmatch(text):
         raise WireError("bad_header", f"header {name} is not a number: {text!r}")
     return int(text)
 
