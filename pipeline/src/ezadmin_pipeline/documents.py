@@ -11,7 +11,7 @@ from itertools import repeat
 
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.indexer import Chunk
-from ezadmin_pipeline.lines import BadLine, Bounds, LineReader, suspicious
+from ezadmin_pipeline.lines import BadLine, Bounds, LineReader, escaped, suspicious
 from ezadmin_pipeline.rules import Plan, RuleSet
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.ids import event_id_prefix
@@ -85,7 +85,7 @@ class DocumentMaker:
                     chunk.documents.append(found.document)
                     chunk.tags.append((found.minute, found.level, raw))
         self._place(chunk, batch, events)
-        plan = self.rules.plan(batch, host, suspect) if events else None
+        plan = self.rules.plan(batch, host, suspect or escaped(batch.value)) if events else None
         if plan is not None:
             self._apply(plan, chunk, batch.seq, bad)
         return bad
@@ -123,7 +123,11 @@ class DocumentMaker:
 
     def _apply(self, plan: Plan, chunk: Chunk, start: int, bad: list[tuple[int, bytes, BadLine]]) -> None:
         kept = []
+        hits = self.hits
         for i, (minute, level, raw) in enumerate(chunk.tags):
+            if plan.levels is not None and level not in plan.levels:
+                kept.append(i)
+                continue
             try:
                 verdict = plan.judge(raw, minute, level)
                 if verdict is None:
@@ -138,8 +142,11 @@ class DocumentMaker:
             except BadLine as error:
                 bad.append((start + chunk.numbers[i], raw, BadLine(error.reason, str(error), minute, level)))
                 continue
-            self.hits.update(rule.id for rule in counted)
-            self.hits.update(rule.id for rule in verdict.matched if rule.exempts)
+            for rule in counted:
+                hits[rule.id] += 1
+            for rule in verdict.matched:
+                if rule.exempts:
+                    hits[rule.id] += 1
         if len(kept) < len(chunk.tags):
             chunk.keep(kept)
 

@@ -118,11 +118,11 @@ class Chunk:
 
     def keep(self, lines: list[int]) -> None:
         """Leave out all lines but these."""
-        self.indices = [self.indices[i] for i in lines]
-        self.actions = [self.actions[i] for i in lines]
-        self.documents = [self.documents[i] for i in lines]
-        self.numbers = [self.numbers[i] for i in lines]
-        self.tags = [self.tags[i] for i in lines]
+        self.indices = list(map(self.indices.__getitem__, lines))
+        self.actions = list(map(self.actions.__getitem__, lines))
+        self.documents = list(map(self.documents.__getitem__, lines))
+        self.numbers = list(map(self.numbers.__getitem__, lines))
+        self.tags = list(map(self.tags.__getitem__, lines))
 
     def size(self) -> int:
         """Bytes of the bulk body."""

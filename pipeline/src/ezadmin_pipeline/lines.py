@@ -50,10 +50,12 @@ _SUSPECTS = [
     re2.compile(expression, _BYTES)  # three to ten times faster than looking for bytes with Python's own means
     for expression in (
         rb'"(?:host|agent|labels)\.',
-        rb"\\u",
+        rb'(?s)\\u(?:[^"\\]|\\.)*"\s*:',  # escapes in a name
+        rb"\\u[dD][89a-fA-F]",  # halves of a pair, which may lack the other
         rb'\."\s*:',  # Elasticsearch drops dots at the end of a name: "event." is "event"
     )
 ]
+_ESCAPE = re2.compile(rb"\\u", _BYTES)
 _MINUTE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}")
 
 
@@ -139,6 +141,11 @@ class Bounds(NamedTuple):
 def _bounds(ten_minutes: int) -> tuple[str, str]:
     earliest = format_epoch_ms(max(0, ten_minutes - CREATED_BEHIND_MS))
     return earliest[:15], format_epoch_ms(ten_minutes + CREATED_AHEAD_MS)[:15]
+
+
+def escaped(value: bytes) -> bool:
+    """Whether characters may be written as ``\\u`` in ``value``."""
+    return _ESCAPE.search(value) is not None
 
 
 def suspicious(value: bytes) -> bool:

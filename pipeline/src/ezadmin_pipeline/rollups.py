@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ezadmin_wire.names import Names
@@ -73,21 +75,22 @@ class Counts:
         )
 
 
+_minute: Callable[[tuple[str, str, bytes]], str] = itemgetter(0)
+
+
 def tally(tags: Sequence[tuple[str, str, bytes]]) -> dict[tuple[str, str], tuple[int, int]]:
     """Number and bytes of lines per (minute, level); ``tags`` holds minute, level and line of each."""
-    if not tags:
-        return {}
-    minutes, levels, lines = zip(*tags, strict=True)
-    cells: Sequence[Any] = (
-        levels if minutes.count(minutes[0]) == len(minutes) else list(zip(minutes, levels, strict=True))
-    )
-    counts = Counter(cells)
-    sizes = dict.fromkeys(counts, 0)
-    for cell, size in zip(cells, map(len, lines), strict=True):
-        sizes[cell] += size
-    if cells is levels:
-        return {(minutes[0], level): (count, sizes[level]) for level, count in counts.items()}
-    return {cell: (count, sizes[cell]) for cell, count in counts.items()}
+    cells: dict[tuple[str, str], tuple[int, int]] = {}
+    for minute, run in groupby(tags, _minute):  # lines come in the order of time: few runs
+        _, levels, lines = zip(*run, strict=True)
+        counts = Counter(levels)
+        sizes = dict.fromkeys(counts, 0)
+        for level, size in zip(levels, map(len, lines), strict=True):
+            sizes[level] += size
+        for level, count in counts.items():
+            before = cells.get((minute, level), (0, 0))
+            cells[minute, level] = before[0] + count, before[1] + sizes[level]
+    return cells
 
 
 def keys_of(minute: str, host: str, dataset: str, level: str) -> tuple[Key, Key, Key]:

@@ -320,6 +320,10 @@ class Plan:
         self.rules = rules
         self._peek = peek
         self._plain = plain
+        self.levels: frozenset[str] | None = None
+        """Levels of the lines that a rule may match, None for any."""
+        if all(rule.levels is not None for rule in rules):
+            self.levels = frozenset(level for rule in rules for level in rule.levels or ())
 
     def judge(self, line: bytes, minute: str, level: str) -> Verdict | None:
         """What becomes of a line, None if no rule is for it. Raises BadLine if it cannot be looked into."""
@@ -379,7 +383,7 @@ class RuleSet:
     def plan(self, batch: Batch, host: Host, suspect: bool) -> Plan | None:
         """The rules that may match lines of ``batch``, None if there is none.
 
-        ``suspect`` is the batch's :func:`ezadmin_pipeline.lines.suspicious`: it may hold characters written as ``\\u``.
+        ``suspect`` says that characters may be written in another way than usual, as ``\\u`` for example.
         """
         rules = self._matching(batch, host, suspect)
         if not any(rule.drops or rule.change for rule in rules):
