@@ -23,10 +23,11 @@ _log = logging.getLogger(__name__)
 class Host:
     """A host's record, prepared for use: keys by kid, the start of its documents, members for rollup documents."""
 
-    __slots__ = ("keys", "members", "prefix", "state")
+    __slots__ = ("keys", "limits", "members", "prefix", "state")
 
     def __init__(self, host_id: str, record: wire.HostRecord) -> None:
         self.state = record.state
+        self.limits = tuple(record.limits)
         self.keys: dict[str, VerifyKey] = {}
         for key in record.keys:
             if not key.revoked:
@@ -46,6 +47,10 @@ class Directory:
         self._hosts: dict[str, Host] = {}
         self.rules = wire.RulesRecord()
         self.rules_revision = 0
+        self.limits: dict[str, tuple[wire.LimitRecord, int]] = {}
+        """Limits by id, with their revisions."""
+        self.limits_version = 0
+        """Changes whenever a limit, or which limits a host has, may have changed."""
         self.refused = 0
 
     def take(self, key: bytes | None, headers: Sequence[tuple[str, bytes]], value: bytes | None) -> None:
@@ -67,9 +72,16 @@ class Directory:
             elif isinstance(record.record, wire.RulesRecord):
                 self.rules = record.record
                 self.rules_revision = record.revision
+            else:
+                self.limits[identifier] = (record.record, record.revision)
+            self.limits_version += record.key != wire.RULES_KEY
             self._revisions[record.key] = record.revision
         elif kind == "host":
             self._hosts.pop(identifier, None)
+            self.limits_version += 1
+        elif kind == "limit":
+            self.limits.pop(identifier, None)
+            self.limits_version += 1
 
     @property
     def hosts(self) -> int:
@@ -99,6 +111,16 @@ class Directory:
         """The host's entry; for one that is not known (signatures off), an entry that names it by its id."""
         entry = self._hosts.get(host_id)
         return Host(host_id, wire.HostRecord(name=host_id)) if entry is None else entry
+
+    def limits_of(self, host_id: str) -> tuple[str, ...]:
+        """The ids of the limits of a host that is listened to; none for others."""
+        entry = self._hosts.get(host_id)
+        return entry.limits if entry is not None and entry.state == "active" else ()
+
+    def listened_to(self, host_id: str) -> bool:
+        """Whether the host is known and active."""
+        entry = self._hosts.get(host_id)
+        return entry is not None and entry.state == "active"
 
     def catch_up(self) -> None:
         """Read what there is to read; a directory without a topic (tests) has nothing to."""

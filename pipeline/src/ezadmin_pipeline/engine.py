@@ -34,7 +34,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from ezadmin_pipeline import alerts, commits, rollups
+from ezadmin_pipeline import alerts, commits, rollups, thresholds
 from ezadmin_pipeline.clocks import Clocks
 from ezadmin_pipeline.deadletters import line_letter, message_letter, rollup_letter
 from ezadmin_pipeline.directory import Directory
@@ -118,6 +118,7 @@ class Shard:
         self.outstanding = 0
         self.alerts: list[dict[str, Any]] = []
         """What changed its state since the last commit."""
+        self.thresholds = thresholds.State(record.thresholds)
         self.unwritten = pending
         """Rollup documents and alerts of the last commit that do not stand yet; the next commit waits for them."""
         self.untold = list(record.alerts)
@@ -204,6 +205,7 @@ class Engine:
         self._clock = clock
         self._today = today
         self._documents = DocumentMaker(self._names, directory, today)
+        self._thresholds = thresholds.Thresholds(directory)
         self._caught_up = float("-inf")
         self._refused: dict[str, float] = {}
         self.shards: dict[tuple[str, int], Shard] = {}
@@ -344,6 +346,8 @@ class Engine:
         self.clocks.check(batch.host, batch.sent, message.taken_ms)
         if counted:
             self._count(shard, batch, chunk)
+        else:
+            shard.alerts += self._thresholds.observe(shard.thresholds, batch.host, message.taken_ms, chunk.tags)
         for seq, raw, error in bad:
             self._bury_unread(shard, message, batch, seq, raw, counted, error, bounds)
         if chunk.documents:
@@ -424,6 +428,16 @@ class Engine:
             "dead letter: %s: %s", place, text, extra={"fields": {"error.type": reason, "host.id": batch.host}}
         )
         self._letters.send(line_letter(record.topic, record.partition, offset, number, batch, raw, reason, text))
+
+    # time
+
+    def tick(self, ends: Mapping[tuple[str, int], int], now: int) -> None:
+        """Where a partition is read to its end (``ends``, as Kafka says them at ``now``, ms since 1970), time passes
+        without messages: hosts of which nothing comes are noted."""
+        for place, end in ends.items():
+            shard = self.shards.get(place)
+            if shard is not None and shard.next >= end:
+                shard.alerts += self._thresholds.tick(shard.thresholds, now)
 
     # barrier
 
@@ -516,7 +530,7 @@ class Engine:
             rollups=pending,
             alerts=list(shard.alerts),
             rules_revision=self._documents.rules_revision,
-            thresholds=old.thresholds,
+            thresholds=shard.thresholds.to_json(),
             surges=surges,
             exemplars=exemplars,
             place=old.place,

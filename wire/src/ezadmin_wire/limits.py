@@ -6,8 +6,8 @@ is the change per second since the sample before. A state (warning, critical)
 
 - is **raised** when, of the last ``m`` samples, at least ``n`` were beyond its raise value, and that has been so at every
   sample for ``hold`` seconds;
-- **stays** as long as, of the last ``m`` samples, at least ``n`` are beyond its clear value (its raise value, if there is
-  none); missing samples count as not beyond.
+- is **cleared** when, of the last ``m`` samples, more than ``m - n`` were not beyond its clear value (its raise value, if
+  there is none): fewer than ``n`` can have been beyond it.
 
 ``no_data``: after so many seconds without a sample the state is ``unknown``.
 """
