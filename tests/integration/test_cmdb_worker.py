@@ -18,10 +18,11 @@ from ezadmin_testing.processes import Process, wait_until
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from sqlalchemy import Engine, create_engine, text
 
+from ezadmin_wire import batch
 from ezadmin_wire import config as wire
 from ezadmin_wire.config import host_key
 from ezadmin_wire.names import Names
-from ezadmin_wire.signing import SigningKey
+from ezadmin_wire.signing import SigningKey, VerifyKey
 from ezadmin_wire.state import Address, AgentStatus, Inventory, Nic
 
 HOSTS = [f"00000000-0000-4000-8000-0000000000{number:02x}" for number in range(6)]
@@ -218,6 +219,28 @@ def test_messages_that_fit_no_letter_or_cannot_be_decoded_do_not_stop_it(cmdb: C
     errors = sorted(letter["error"].decode() for letter in found.values())
     assert errors == ["the message cannot be decoded"] * 3 + ["the value is empty or does not end with a newline"]
     assert [letter["cut"] for letter in found.values() if "cut" in letter] == [b"value of 20971520 bytes"]
+
+
+def test_its_warnings_are_events_that_it_signs_itself(cmdb: Cmdb, tmp_path: Path) -> None:
+    with cmdb.config.open("a") as file:
+        file.write(f'[own]\nkey = "{tmp_path / "own.key"}"\n')
+    identity = json.loads(cmdb.run("identity").splitlines()[0])
+    host = cmdb.host(HOSTS[0])
+    cmdb.worker.start()
+    wait_until(lambda: "own figures and errors are not sent" in cmdb.log.read_text(), 30, "it is not known yet")
+    cmdb.run("host", "add", "--id", identity["host.id"], "--name", "cmdb", "--public-key", identity["public_key"])
+    host.send(b"no json")
+    wait_until(lambda: read(cmdb.kafka, cmdb.names.logs), 30, "the event")
+    (message, *_) = read(cmdb.kafka, cmdb.names.logs)
+    key = VerifyKey.from_hex(identity["public_key"])
+    decoded = batch.decode(message.topic, message.key, message.headers, message.value, lambda *_: key)
+    assert (decoded.host, decoded.dataset) == (identity["host.id"], "cmdb.log")
+    event = json.loads(decoded.lines()[0])
+    assert event["log.level"] == "warning"
+    assert event["message"].startswith("dead letter: ")
+    assert event["error.type"] == "bad_value"
+    reported = f"SELECT agent_collected IS NOT NULL FROM hosts WHERE id = '{identity['host.id']}'"
+    wait_until(lambda: cmdb.rows(reported) == [(1,)], 30, "it reports as agents do")
 
 
 @pytest.mark.parametrize("seed", [1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import getpass
 import json
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
-from ezadmin_cmdb import __version__, migrate, settings, worker
+from ezadmin_cmdb import __version__, migrate, own, settings, worker
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.actor import Actor, cli_actor
 from ezadmin_cmdb.app import create_core
@@ -119,6 +120,13 @@ def _web(loaded: Settings) -> None:
     from ezadmin_cmdb import server  # gunicorn is not needed by anything else
 
     server.run(loaded)
+
+
+@cli.command("identity")
+@command
+def _identity(loaded: Settings) -> None:
+    """Who the cmdb is where it tells of itself, as JSON; makes its key if it has none."""
+    click.echo(json.dumps(own.identity(loaded, make=True).public(f"{socket.gethostname()}-cmdb")))
 
 
 # -- database ---

@@ -8,6 +8,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
+from ezadmin_cmdb import own
 from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.settings import Settings
 
@@ -49,7 +50,9 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """The application of one worker process."""
-        return create_app(self._settings)
+        app = create_app(self._settings)
+        own.start(app, self._settings, "ezadmin-cmdb web")
+        return app
 
 
 def run(settings: Settings) -> None:

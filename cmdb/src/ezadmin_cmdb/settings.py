@@ -57,6 +57,8 @@ class Settings:
     """Holds the secret that browsers' cookies are signed with; made by ``ezadmin-cmdb web`` if it is not there."""
     web: Web = field(default_factory=Web)
     grafana_url: str | None = None
+    own_key: Path | None = None
+    """The key that own warnings and errors are signed with; without it they are not written as events."""
 
     def secret_key(self) -> bytes:
         """The secret of cookies, made at the first call. Raises SettingsError."""
@@ -113,7 +115,17 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
     """Check a decoded TOML table; ``where`` names it in errors. Raises SettingsError."""
     _known(
         table,
-        {"prefix", "database", "config_signing_key", "kafka", "elasticsearch", "secret_key_file", "web", "grafana_url"},
+        {
+            "prefix",
+            "database",
+            "config_signing_key",
+            "kafka",
+            "elasticsearch",
+            "secret_key_file",
+            "web",
+            "grafana_url",
+            "own",
+        },
         where,
     )
     try:
@@ -136,6 +148,8 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
             elasticsearch = ElasticConnection.parse(_table(table, "elasticsearch", where), f"{where}: [elasticsearch]")
     except WireError as error:
         raise SettingsError(str(error)) from error
+    own = _table(table, "own", where)
+    _known(own, {"key"}, f"{where}: [own]")
     return Settings(
         database=database,
         kafka=kafka,
@@ -145,6 +159,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         secret_key_file=Path(_text(table, "secret_key_file", where)) if "secret_key_file" in table else None,
         web=_web(_table(table, "web", where), f"{where}: [web]"),
         grafana_url=_url(table, "grafana_url", where),
+        own_key=Path(_text(own, "key", f"{where}: [own]")) if own else None,
     )
 
 

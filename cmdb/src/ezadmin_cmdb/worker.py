@@ -7,6 +7,7 @@ import signal
 import threading
 from types import FrameType
 
+from ezadmin_cmdb import own
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.hosts.consumer import StateConsumer
 from ezadmin_cmdb.outbox.publisher import Publisher
@@ -14,7 +15,7 @@ from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.threads import Part
 
 _log = logging.getLogger(__name__)
-STOP_SECONDS = 9.0
+STOP_SECONDS = 8.0
 
 
 def run(settings: Settings) -> int:
@@ -31,6 +32,7 @@ def run(settings: Settings) -> int:
         Publisher(app, settings, settings.signing_key(), stopping),
         StateConsumer(app, settings, stopping),
     ]
+    own_producer = own.start(app, settings, "ezadmin-cmdb worker")
     for part in parts:
         part.start()
     _log.info("started", extra={"fields": {"prefix": settings.names.prefix}})
@@ -38,5 +40,7 @@ def run(settings: Settings) -> int:
         pass
     for part in parts:
         part.join(STOP_SECONDS / len(parts))
+    if own_producer is not None:
+        own_producer.stop(1.0)
     _log.info("ended")
     return 1 if any(part.failed for part in parts) else 0

@@ -299,13 +299,14 @@ def agent_toml(layout: Layout, endpoints: Endpoints, log_file: Path | None) -> s
     )
 
 
-def pipeline_toml(endpoints: Endpoints, config_public_key: str) -> str:
+def pipeline_toml(layout: Layout, endpoints: Endpoints, config_public_key: str) -> str:
     """Configuration of the pipeline. config_public_key: 64 hex digits."""
     return (
         "# Written by deploy/local/up at each start; changes here are lost.\n"
         f'prefix = {_toml(PREFIX)}\nsignatures = "required"\nconfig_public_key = {_toml(config_public_key)}\n\n'
         f"[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n\n"
-        f"[elasticsearch]\nurl = {_toml(endpoints.elasticsearch)}\n"
+        f"[elasticsearch]\nurl = {_toml(endpoints.elasticsearch)}\n\n"
+        f"[own]\nkey = {_toml(layout.keys / 'pipeline.key')}\n"
     )
 
 
@@ -319,7 +320,8 @@ def cmdb_toml(layout: Layout, endpoints: Endpoints, grafana_url: str | None = No
         + (f"grafana_url = {_toml(grafana_url)}\n" if grafana_url else "")
         + f"\n[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n\n"
         f"[elasticsearch]\nurl = {_toml(endpoints.elasticsearch)}\n\n"
-        f"[web]\nport = {endpoints.ports['web']}\nworkers = 1\n"
+        f"[web]\nport = {endpoints.ports['web']}\nworkers = 1\n\n"
+        f"[own]\nkey = {_toml(layout.keys / 'cmdb.key')}\n"
     )
 
 

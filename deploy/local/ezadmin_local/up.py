@@ -69,6 +69,8 @@ def up(stack: Stack, services_only: bool) -> None:
             _command(stack, "pipeline", "setup")  # the topics of both, and the index templates
         for part in ("cmdb-worker", "pipeline", "cmdb-web"):
             if part in started:
+                if part != "cmdb-web":
+                    _add_host(stack, part)
                 stack.supervisor.start(part)
         if "agent" in started or host is None:
             host = _register_host(stack, endpoints)
@@ -146,7 +148,7 @@ def _write_parts(
     """Writes the configuration of our own programs; gives back how they are started."""
     layout = stack.layout
     write(layout.config_of("cmdb-worker"), config.cmdb_toml(layout, endpoints, _grafana_url(endpoints, found_grafana)))
-    write(layout.config_of("pipeline"), config.pipeline_toml(endpoints, _config_public_key(stack)))
+    write(layout.config_of("pipeline"), config.pipeline_toml(layout, endpoints, _config_public_key(stack)))
     write(layout.config_of("agent"), config.agent_toml(layout, endpoints, source.file if source.own else None))
     own = [grafana.program(layout, endpoints, found_grafana)] if isinstance(found_grafana, grafana.Installed) else []
     return [
@@ -197,18 +199,7 @@ def _register_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
 
     A batch that came before its sender's key would be a dead letter. Gives back id and name of the host.
     """
-    text = _command(stack, "agent", "identity")
-    try:
-        identity = json.loads(text)
-        host = {"id": identity["host.id"], "name": identity["host.name"]}
-        public_key = identity["public_key"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LocalError(
-            f"`ezadmin-agent identity` printed no JSON with host.id, host.name and public_key, but: {text!r}"
-        ) from error
-    _command(
-        stack, "cmdb-worker", "host", "add", "--id", host["id"], "--name", host["name"], "--public-key", public_key
-    )  # fmt: skip
+    host = _add_host(stack, "agent")
     key, topic = f"host/{host['id']}", f"{PREFIX}.config"
     with stack.console.step("waiting until the host's key is published"):
         result = stack.probe_kafka("wait-key", endpoints.kafka, topic, key, str(PUBLISH_SECONDS))
@@ -216,6 +207,24 @@ def _register_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
         raise LocalError(
             stack.failed("cmdb-worker", f"did not publish {key} in topic {topic} within {PUBLISH_SECONDS} s")
         )
+    return host
+
+
+def _add_host(stack: Stack, part: str) -> dict[str, str]:
+    """Makes the identity of a part that sends data of its own, and tells the cmdb its key; gives back id and name."""
+    text = _command(stack, part, "identity")
+    try:
+        identity = json.loads(text)
+        host = {"id": identity["host.id"], "name": identity["host.name"]}
+        public_key = identity["public_key"]
+    except (ValueError, KeyError, TypeError) as error:
+        program = config.PART_COMMANDS[part][0]
+        raise LocalError(
+            f"`{program} identity` printed no JSON with host.id, host.name and public_key, but: {text!r}"
+        ) from error
+    _command(
+        stack, "cmdb-worker", "host", "add", "--id", host["id"], "--name", host["name"], "--public-key", public_key
+    )  # fmt: skip
     return host
 
 

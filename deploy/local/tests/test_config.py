@@ -94,12 +94,13 @@ def test_part_configurations_are_toml_with_the_agreed_keys(layout: Layout, endpo
         "logs": [{"path": str(layout.log / "events.log")}],
     }
     assert "logs" not in tomllib.loads(config.agent_toml(layout, endpoints, None))
-    assert tomllib.loads(config.pipeline_toml(endpoints, "ab" * 32)) == {
+    assert tomllib.loads(config.pipeline_toml(layout, endpoints, "ab" * 32)) == {
         "prefix": "ezadmin",
         "signatures": "required",
         "config_public_key": "ab" * 32,
         "kafka": {"bootstrap": "127.0.0.1:21001"},
         "elasticsearch": {"url": "http://127.0.0.1:21003"},
+        "own": {"key": str(layout.keys / "pipeline.key")},
     }
     assert tomllib.loads(config.cmdb_toml(layout, endpoints)) == {
         "prefix": "ezadmin",
@@ -109,6 +110,7 @@ def test_part_configurations_are_toml_with_the_agreed_keys(layout: Layout, endpo
         "kafka": {"bootstrap": "127.0.0.1:21001"},
         "elasticsearch": {"url": "http://127.0.0.1:21003"},
         "web": {"port": 21006, "workers": 1},
+        "own": {"key": str(layout.keys / "cmdb.key")},
     }
     assert tomllib.loads(config.cmdb_toml(layout, endpoints, "http://g"))["grafana_url"] == "http://g"
 

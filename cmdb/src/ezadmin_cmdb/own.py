@@ -1,0 +1,57 @@
+"""The warnings and errors of worker and web application as events (dataset ``cmdb.log``), signed with a key of the cmdb's own."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+from flask import Flask
+from kafka import KafkaProducer
+from sqlalchemy.exc import SQLAlchemyError
+
+from ezadmin_cmdb import __version__
+from ezadmin_cmdb.hosts.services import verify_key
+from ezadmin_cmdb.settings import Settings, SettingsError
+from ezadmin_wire import WireError
+from ezadmin_wire.own import EventHandler, Identity, OwnProducer
+from ezadmin_wire.signing import SigningKey
+
+DATASET = "cmdb.log"
+
+
+def identity(settings: Settings, make: bool = False) -> Identity:
+    """Who the cmdb is where it tells of itself; ``make`` makes the key if there is none. Raises SettingsError."""
+    if settings.own_key is None:
+        raise SettingsError('no key is set: write key = "…", a file that is made if needed, under [own]')
+    try:
+        if make and not settings.own_key.exists():
+            SigningKey.generate().save(settings.own_key)
+        return Identity.load(settings.own_key)
+    except WireError as error:
+        raise SettingsError(f"[own]: key: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"[own]: key {settings.own_key} cannot be made: {error.strerror}") from error
+
+
+def start(app: Flask, settings: Settings, program: str) -> OwnProducer | None:
+    """Begin to write what this process logs; None if no key is set. Raises SettingsError."""
+    if settings.own_key is None:
+        return None
+    known = identity(settings)
+    believed = False
+
+    def ready() -> bool:
+        nonlocal believed
+        if not believed:
+            try:
+                with app.app_context():
+                    believed = verify_key(known.host_id, known.key.kid) is not None
+            except (SQLAlchemyError, WireError):
+                return False
+        return believed
+
+    connect = functools.partial(KafkaProducer, **settings.kafka.options())
+    producer = OwnProducer(known, settings.names, __version__, connect, ready)
+    logging.getLogger().addHandler(EventHandler(producer, DATASET, program, ("ezadmin_cmdb", "ezadmin_wire")))
+    producer.start()
+    return producer
