@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezadmin_agent.logs.levels import level_of
-from ezadmin_agent.logs.parse import Parser, event
 from ezadmin_wire.batch import count_levels
 from ezadmin_wire.levels import LEVELS
+from ezadmin_wire.logs.levels import level_of
+from ezadmin_wire.logs.parse import Parser, event
 
 NOW = datetime(2026, 11, 24, 8, 15, 30, tzinfo=timezone.utc)
 NOW_MS = int(NOW.timestamp() * 1000)

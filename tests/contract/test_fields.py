@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from ezadmin_agent.logs import fields as log_fields
-from ezadmin_agent.logs.parse import Parsed, event
 from ezadmin_agent.reader import Reader
 from ezadmin_agent.registry import COLLECTORS, all_fields, datasets
 from ezadmin_agent.ticks import Ticker
 from ezadmin_pipeline import fields as pipeline_fields
 from ezadmin_pipeline import rollups
 from ezadmin_pipeline.lines import EDITED, ORIGINAL_TIMESTAMP
+from ezadmin_wire.logs.parse import Parsed, event
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN_BY_PIPELINE = {"host.id", "host.name", "labels", "event.ingested", ORIGINAL_TIMESTAMP, *EDITED, "unmapped"}

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ezadmin_agent.logs.parse import Parsed, event
 from ezadmin_pipeline import alerts, rollups
 from ezadmin_pipeline.commits import CommitRecord, PendingRollup
 from ezadmin_pipeline.deadletters import line_letter, message_letter, rollup_letter
@@ -25,6 +24,7 @@ from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.indexer import Chunk
 from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import batch, config, jobs, state
+from ezadmin_wire.logs.parse import Parsed, event
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey, VerifyKey
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ezadmin_agent.logs.levels import RANK
 from ezadmin_agent.logs.patterns import PatternError
 from ezadmin_agent.logs.rules import ENCODINGS, Multiline, RuleConfig, Rules
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.kafka import SETTINGS as KAFKA_SETTINGS
 from ezadmin_wire.kafka import KafkaConnection, brokers_problem
+from ezadmin_wire.logs.levels import RANK
 from ezadmin_wire.names import Names
 
 if sys.version_info >= (3, 11):

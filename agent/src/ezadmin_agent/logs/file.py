@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ezadmin_agent.logs.builder import Builder, Patterns
-from ezadmin_agent.logs.parse import Parser
 from ezadmin_agent.logs.rules import RuleConfig, Rules
 from ezadmin_agent.logs.source import CALM, MAX_LINE, Batch, Counts, Mode, empty
+from ezadmin_wire.logs.parse import Parser
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ class Mode(NamedTuple):
     """How a source is to be read now, by the surge ladder.
 
     ``collapse``: repeats of one pattern become one event. ``shed``: what ranks at or behind it (see
-    :mod:`ezadmin_agent.logs.levels`) is dropped and counted; 9: nothing is.
+    :mod:`ezadmin_wire.logs.levels`) is dropped and counted; 9: nothing is.
     """
 
     collapse: bool = False

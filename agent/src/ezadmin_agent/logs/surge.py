@@ -12,8 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ezadmin_agent.logs.levels import RANK
 from ezadmin_agent.logs.source import Mode
+from ezadmin_wire.logs.levels import RANK
 
 NOTHING = 9
 STEPS = ((0.9, RANK["warning"]), (0.8, RANK["notice"]), (0.7, RANK["debug"]))

@@ -5,7 +5,7 @@ time without a year) and RFC 3339 times (``2026-11-24T08:15:30.123456+01:00 host
 priority ``<13>`` before. Other lines become a message whole; a time in RFC 3339 form at their begin (also with a space
 for the T, as most programs log) is read, too.
 
-The level, where no priority gives one, is what :func:`ezadmin_agent.logs.levels.level_of` finds in the message.
+The level, where no priority gives one, is what :func:`ezadmin_wire.logs.levels.level_of` finds in the message.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from datetime import datetime, timedelta, timezone
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple, Optional
 
-from ezadmin_agent.logs.levels import level_of
 from ezadmin_wire.levels import SYSLOG_LEVELS
+from ezadmin_wire.logs.levels import level_of
 from ezadmin_wire.times import format_epoch_ms
 
 _SYSLOG = re.compile(

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Optional
 
-from ezadmin_agent.logs.levels import level_of, level_of_field
-from ezadmin_agent.logs.parse import Parsed, Parser
+from ezadmin_wire.logs.levels import level_of, level_of_field
+from ezadmin_wire.logs.parse import Parsed, Parser
 
 MAX_FIELDS = 64
 MAX_NAME = 128
