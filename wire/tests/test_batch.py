@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -218,7 +219,7 @@ def test_wrong_levels(levels: bytes) -> None:
 
 
 BAD_HEADERS = {
-    "v": [b"", b"2", b"01", b"1 "],
+    "v": [b"", b"3", b"01", b"1 "],
     "host": [b"", b"web-1", HOST.upper().encode(), HOST.replace("-", "").encode(), b"{%s}" % HOST.encode()],
     "stream": [b"", b"Logs", b"-logs", b"a" * 33, b"a/b", b"a\n"],
     "epoch": [b"", b"0" * 15, b"0" * 17, b"G" * 16, b"A" * 16, b"0" * 16 + b"\n"],
@@ -331,3 +332,44 @@ def test_mutated_messages(changes: dict[str, bytes | None], lines: list[bytes], 
     else:
         assert found.lines() == lines
         assert found.host == HOST
+
+
+LINES = [b'{"event.dataset":"system.host","system.load.1":0.5}', '{"event.dataset":"system.network","x":"가"}'.encode()]
+
+
+def test_a_compact_batch_comes_out_as_lines_and_is_signed_as_it_travels() -> None:
+    headers, value = made(LINES, count=False, compact=True)
+    assert (headers[0], b"\n" in value, len(value) < 80) == (("v", b"2"), False, True)
+    found = decode(TOPIC, HOST.encode(), headers, value, find_key)
+    assert (found.n, found.lines()) == (2, LINES)
+    plain, _ = made(LINES, count=False)
+    for wrong_headers, wrong_value, reason in (
+        (headers, value[:-1], "bad_signature"),
+        (resign(headers, value[:-1]), value[:-1], "bad_value"),
+        (resign(headers, value + b"x"), value + b"x", "bad_value"),
+        (resign(headers, b"\xff" * 9), b"\xff" * 9, "bad_value"),
+        (resign(headers, b"\n".join(LINES) + b"\n"), b"\n".join(LINES) + b"\n", "bad_value"),
+        (resign(plain, value), value, "bad_value"),
+        (resign(headers, batch.deflate(b"{}")), batch.deflate(b"{}"), "bad_value"),
+        (resign(headers, batch.deflate(b"{}\n")), batch.deflate(b"{}\n"), "wrong_count"),
+    ):
+        with pytest.raises(WireError) as caught:
+            decode(TOPIC, HOST.encode(), wrong_headers, wrong_value, find_key)
+        assert caught.value.reason == reason
+
+
+def test_a_small_compact_value_cannot_become_a_huge_one() -> None:
+    for size, reason in ((2 * MAX_LINE - 1, "wrong_count"), (2 * MAX_LINE, "bad_value"), (200 << 20, "bad_value")):
+        headers, _ = made(LINES, count=False, compact=True)
+        value = batch.deflate(b"x" * size + b"\n")
+        assert len(value) < size // 100
+        with pytest.raises(WireError) as caught:
+            decode(TOPIC, HOST.encode(), resign(headers, value), value, find_key)
+        assert caught.value.reason == reason
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_can_be_made_compact_or_be_said_to_be_none(data: bytes) -> None:
+    assert batch.inflate(batch.deflate(data)) == data
+    with contextlib.suppress(WireError):
+        batch.inflate(data)

@@ -62,7 +62,7 @@ class Choice:
             all(wanted is None or wanted == found for wanted, found in equal)
             and (self.since is None or moment >= self.since)
             and (self.until is None or moment < self.until)
-            and (self.text is None or self.text.encode() in letter.value or self.text in letter.text("error"))
+            and (self.text is None or self.text.encode() in letter.plain() or self.text in letter.text("error"))
         )
 
 
@@ -237,7 +237,7 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
     for name, data in letter.headers.items():
         print(f"{name}: {data.hex() if name == 'orig.sig' else printable(data.decode('utf-8', 'replace'))}")
     print()
-    print(printable(letter.value.decode("utf-8", "replace")))
+    print(printable(letter.plain().decode("utf-8", "replace")))
     return 0
 
 
@@ -249,10 +249,10 @@ def _edit(settings: Settings, options: argparse.Namespace) -> int:
         if options.file is not None:
             text = options.file.read_bytes()
         elif options.set or options.unset:
-            text = edits.changed(letter.value, edits.assignments(options.set), options.unset)
+            text = edits.changed(letter.plain(), edits.assignments(options.set), options.unset)
         else:
-            text, kept = edits.in_editor(letter.value)
-            if text.rstrip(b"\n") == letter.value.rstrip(b"\n"):
+            text, kept = edits.in_editor(letter.plain())
+            if text.rstrip(b"\n") == letter.plain().rstrip(b"\n"):
                 kept.unlink()
                 print("nothing was changed, and nothing is done; to bring it in as it is: dlq replay")
                 return 0

@@ -25,7 +25,8 @@ from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.settings import Settings
 from ezadmin_pipeline.worker import TopicIds
 from ezadmin_pipeline.writer import MAX_REQUEST
-from ezadmin_wire.batch import Batch
+from ezadmin_wire.batch import COMPACT, Batch, inflate
+from ezadmin_wire.errors import WireError
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 
@@ -51,6 +52,15 @@ class Letter:
     def host(self) -> str:
         """The host that the letter is about, empty if unknown."""
         return self.text("orig.host") or (self.key or b"").decode("utf-8", "replace")
+
+    def plain(self) -> bytes:
+        """The value to be read by people: lines also where the message was compact. It is sent again as it came."""
+        if self.text("kind") == "message" and self.text("orig.v") == COMPACT:
+            try:
+                return inflate(self.value)
+            except WireError:
+                return self.value
+        return self.value
 
 
 def read_partitions(
