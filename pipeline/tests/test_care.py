@@ -109,7 +109,7 @@ def test_shards_and_replicas_follow_the_cluster() -> None:
     assert layout(0)["index.number_of_shards"] == 1
     assert layout(3, shards=2, replicas=2) == {
         "index.number_of_shards": 2,
-        "index.auto_expand_replicas": False,
+        "index.auto_expand_replicas": "false",
         "index.number_of_replicas": 2,
     }
 

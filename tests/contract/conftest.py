@@ -22,3 +22,4 @@ def bare_names(elastic: ElasticClient) -> Iterator[Names]:
         elastic.request("DELETE", f"/{index}")
     for name, _ in install.templates(names):
         elastic.request("DELETE", f"/_index_template/{name}")
+        elastic.request("DELETE", f"/_component_template/{install.package(name)}")

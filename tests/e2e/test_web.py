@@ -174,6 +174,7 @@ def _remove(stack: Any, names: Names, elastic: ElasticClient) -> None:
         elastic.request("DELETE", f"/{index}")
     for name, _ in install.templates(names):
         elastic.request("DELETE", f"/_index_template/{name}")
+        elastic.request("DELETE", f"/_component_template/{install.package(name)}")
     elastic.close()
 
 

@@ -85,6 +85,40 @@ def apply(elastic: Elastic, todo: Plan) -> list[str]:
     return done
 
 
+def describe(index: Index, now: datetime, settings: Settings, due: bool) -> dict[str, object]:
+    """An index as `ezadmin-pipeline indices --json` shows it; sizes in bytes, ages in days."""
+    drop = dropped_on(index, settings)
+    return {
+        "index": index.name,
+        "kind": index.family.kept,
+        "documents": index.documents,
+        "bytes": index.size,
+        "shards": index.shards,
+        "replicas": index.replicas,
+        "status": index.status,
+        "health": index.health,
+        "age_days": max(0, (now - index.period.start).days),
+        "dropped": "now" if due else "never" if drop is None else drop.date().isoformat(),
+    }
+
+
+def table(rows: list[dict[str, object]], todo: Plan) -> list[str]:
+    """The lines that `ezadmin-pipeline indices` prints."""
+    lines = [f"{'index':52} {'documents':>12} {'MiB':>10} {'shards':>6} {'age':>5}  dropped"]
+    for row in rows:
+        shards = f"{row['shards']}+{row['replicas']}"
+        size = f"{int(str(row['bytes'])) / (1 << 20):.1f}"
+        trouble = "" if (row["status"], row["health"]) == ("open", "green") else f"  ({row['status']}, {row['health']})"
+        lines.append(
+            f"{row['index']:52} {row['documents']:>12} {size:>10} {shards:>6} {row['age_days']:>4}d  {row['dropped']}{trouble}"
+        )
+    total = sum(int(str(row["bytes"])) for row in rows) / (1 << 20)
+    lines.append(f"{len(rows)} indices, {total:.1f} MiB; {len(todo.drop)} to be dropped now")
+    if todo.make:
+        lines.append(f"to be made: {', '.join(sorted(todo.make))}")
+    return lines
+
+
 class Care:
     """Does it again and again on a thread of its own while :meth:`tick` says that this worker is the one.
 

@@ -66,7 +66,7 @@ class IndexSettings:
         if self.replicas is None:
             made["index.auto_expand_replicas"] = "0-1"  # a second copy as soon as there is a second node
         else:
-            made |= {"index.auto_expand_replicas": False, "index.number_of_replicas": self.replicas}
+            made |= {"index.auto_expand_replicas": "false", "index.number_of_replicas": self.replicas}
         return made
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from ezadmin_pipeline import __version__, broker, check, dlq, install, lag, tryout, workers
+from ezadmin_pipeline import __version__, broker, care, check, dlq, families, install, lag, tryout, upgrade, workers
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.dlq import duration, printable
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     command(
         "identity", _identity, "who the pipeline is where it tells of itself, as JSON; makes its key if it has none"
     )
+    indices = command("indices", _indices, "list the indices, and what will be made and dropped, and when")
+    indices.add_argument("--json", action="store_true", help="as JSON")
+    indices.add_argument("--apply", action="store_true", help="do it now, and not when a worker next looks")
     command("check", _check, "ask everything that a worker needs, and say what to mend")
     replay = command("replay", _replay, "index again what Kafka still keeps and Elasticsearch has lost")
     replay.add_argument("topic", choices=["metrics", "logs"])
@@ -117,11 +120,14 @@ def _setup(settings: Settings, options: argparse.Namespace) -> int:
     made = install.make_topics(settings.kafka, settings.names, settings.partitions)
     elastic = ElasticClient(settings.elasticsearch)
     try:
-        templates = install.make_templates(elastic, settings.names)
+        templates = install.make_templates(elastic, settings.names, settings.indices, families.data_nodes(elastic))
+        changes = upgrade.upgrade(elastic, settings.names)
     finally:
         elastic.close()
     print(f"topics made: {', '.join(made) or 'none, all are there'}")
     print(f"index templates written: {', '.join(templates)}")
+    for line in changes:
+        print(line)
     return 0
 
 
@@ -153,6 +159,26 @@ def _identity(settings: Settings, options: argparse.Namespace) -> int:
             raise SettingsError(f"[own]: key {settings.own_key} cannot be made: {error.strerror}") from error
     identity = Identity.load(settings.own_key, settings.own_host_id)
     print(json.dumps(identity.public(f"{socket.gethostname()}-pipeline")))
+    return 0
+
+
+def _indices(settings: Settings, options: argparse.Namespace) -> int:
+    elastic = ElasticClient(settings.elasticsearch)
+    now = datetime.now(UTC)
+    try:
+        there = families.there(elastic, settings.names)
+        todo = care.plan(now, settings, there, families.data_nodes(elastic))
+        rows = [care.describe(index, now, settings, index in todo.drop) for index in there]
+        if options.json:
+            print(json.dumps({"indices": rows, "make": sorted(todo.make)}, indent=2))
+        else:
+            for line in care.table(rows, todo):
+                print(line)
+        if options.apply:
+            for line in care.apply(elastic, todo):
+                print(line, file=sys.stderr if options.json else sys.stdout)
+    finally:
+        elastic.close()
     return 0
 
 
