@@ -67,6 +67,7 @@ class FileSource:
     """
 
     waits = True
+    rereads = True
 
     def __init__(
         self,
