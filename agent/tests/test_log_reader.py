@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from ezadmin_agent.logs.file import FileSource
 from ezadmin_agent.logs.journal import JournalSource
 from ezadmin_agent.logs.own import OwnSource
 from ezadmin_agent.logs.reader import LogReader
-from ezadmin_agent.spool import SpoolError, Spools, StreamSpec
+from ezadmin_agent.spool import Spool, SpoolError, Spools, StreamSpec
 
 
 def make(tmp_path: Path, cap_bytes: int = 64 << 20) -> Spools:
@@ -110,6 +111,84 @@ def test_thread_reads_within_its_period_and_ends(tmp_path: Path) -> None:
     reader.stop()
     assert not reader.is_alive()
     assert [d["message"] for d in documents(spools)] == ["one", "last"]
+    spools.close()
+
+
+SPLIT = [
+    StreamSpec("errors", "t.logs", 6, False, share=1.0, over=("logs",)),
+    StreamSpec("logs", "t.logs", 5, False),
+    StreamSpec("metrics", "t.metrics", 1, True),
+]
+
+
+def messages(spools: Spools, stream: str) -> list[str]:
+    spool = spools[stream]
+    found, place = [], spool.acked
+    while (frame := spool.next_frame(place)) is not None:
+        found += [json.loads(line)["message"] for line in frame.lines()]
+        place = frame.end
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_errors_have_a_stream_of_their_own_and_all_comes_once_whatever_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Any append, mark or fsync may fail, and the process may end there: two files and a place behind each batch."""
+    chance = random.Random(seed)
+    paths = [tmp_path / "a.log", tmp_path / "b.log"]
+    for path in paths:
+        path.touch()
+
+    class Killed(Exception):
+        pass
+
+    def begin() -> tuple[Spools, LogReader]:
+        spools = Spools(tmp_path / "spool", SPLIT, cap_bytes=64 << 20)
+        sources = [FileSource(path, "app", syslog=False) for path in paths]
+        return spools, LogReader(sources, spools, "logs", errors="errors")
+
+    spools, reader = begin()
+    reader.look()
+    armed = False
+    for name in ("append", "mark", "sync"):
+        real = getattr(Spool, name)
+
+        def failing(self: Spool, *args: Any, real: Any = real, **more: Any) -> Any:
+            if armed and chance.random() < 0.1:
+                raise chance.choice([Killed, SpoolError])("before")
+            done = real(self, *args, **more)
+            if armed and chance.random() < 0.05:
+                raise Killed("behind")
+            return done
+
+        monkeypatch.setattr(Spool, name, failing)
+    written: dict[bool, list[str]] = {True: [], False: []}
+    ended = 0
+    for number in range(120):
+        for path in paths:
+            with path.open("a") as file:
+                for line in range(chance.choice([0, 1, 3, 700 if number % 50 == 7 else 2])):
+                    error = chance.random() < 0.4
+                    text = f"{'ERROR' if error else 'INFO'} {path.name} {number}.{line}"
+                    written[error].append(text)
+                    file.write(text + "\n")
+        armed = True
+        try:
+            reader.look()
+        except SpoolError:
+            reader._lost_place = True  # as its thread does
+        except Killed:
+            armed = False
+            ended += 1
+            spools.close()  # what was appended survives kill -9: it is in the page cache
+            spools, reader = begin()
+        armed = False
+    reader.look()
+    assert ended > 3
+    assert sorted(messages(spools, "errors")) == sorted(written[True])
+    assert sorted(messages(spools, "logs")) == sorted(written[False])
+    assert reader._ahead == {}
     spools.close()
 
 

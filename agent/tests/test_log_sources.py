@@ -36,9 +36,13 @@ class Agent:
         self.start()
 
     def start(self) -> None:
-        self.spools = Spools(self.folder / "spool", [StreamSpec("logs", "t.logs", 5, False)], cap_bytes=self.cap_bytes)
+        specs = [
+            StreamSpec("errors", "t.logs", 6, False, share=1.0, over=("logs",)),
+            StreamSpec("logs", "t.logs", 5, False),
+        ]
+        self.spools = Spools(self.folder / "spool", specs, cap_bytes=self.cap_bytes)
         self.set = SourceSet(self.configs, load=self.load, clock=lambda: self.now)
-        self.reader = LogReader([], self.spools, "logs", more=self.set, **self.options)
+        self.reader = LogReader([], self.spools, "logs", errors="errors", more=self.set, **self.options)
 
     def load(self) -> list[LogConfig] | None:
         found, self.new = self.new, None
@@ -55,13 +59,14 @@ class Agent:
         self.start()
 
     def documents(self, *, ack: bool = False) -> list[dict[str, Any]]:
-        spool = self.spools["logs"]
-        found, place = [], spool.acked
-        while (frame := spool.next_frame(place)) is not None:
-            found += [json.loads(line) for line in frame.lines()]
-            place = frame.end
-            if ack:
-                spool.ack(frame)
+        found = []
+        for spool in self.spools:
+            place = spool.acked
+            while (frame := spool.next_frame(place)) is not None:
+                found += [json.loads(line) for line in frame.lines()]
+                place = frame.end
+                if ack:
+                    spool.ack(frame)
         return found
 
     def messages(self) -> list[str]:
@@ -336,28 +341,77 @@ def test_tcp_framings() -> None:
     source.close()
 
 
-def test_at_the_cap_low_levels_go_first_and_every_line_is_accounted_for(tmp_path: Path) -> None:
+def test_at_the_cap_low_levels_go_first_and_every_line_is_accounted_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A source that cannot wait fills the spool; then come so many errors that they need the room of the rest."""
     path = tmp_path / "a.log"
     path.touch()
     config = LogConfig(path, "app", False, False, full="drop")
-    agent = Agent(tmp_path, [config], cap_bytes=16 << 20, ladder=Ladder(1 << 40, 1 << 40, 1.0))
+    agent = Agent(tmp_path, [config], cap_bytes=8 << 20, ladder=Ladder(1 << 40, 1 << 40, 1.0))
     agent.look()
     levels = ["DEBUG", "INFO", "WARN", "ERROR"]
     written = dict.fromkeys(levels, 0)
-    for block in range(140):
-        level = levels[block % 4]
+
+    def more(level: str) -> None:
         write(path, *(f"{level} {b85encode(os.urandom(400)).decode()} {i}" for i in range(200)))
         written[level] += 200
         agent.look()
+
+    def kept() -> dict[str, int]:
+        found = agent.documents()
+        return {level: sum(d["message"].startswith(level) for d in found) for level in levels}
+
+    for block in range(110):
+        more(levels[block % 4] if block % 8 != 3 else "INFO")
     (source,) = agent.set.sources
-    counts = source.counts
-    found = agent.documents()
-    kept = {level: sum(d["message"].startswith(level) for d in found) for level in levels}
-    assert counts.read == sum(written.values()) == len(found) + counts.dropped
-    assert kept["DEBUG"] < kept["INFO"] < kept["WARN"] <= kept["ERROR"]
+    found = kept()
+    assert found["ERROR"] == written["ERROR"]
+    assert found["DEBUG"] < found["INFO"]
+    assert found["DEBUG"] / written["DEBUG"] < found["INFO"] / written["INFO"] < found["WARN"] / written["WARN"]
+    assert sum(written.values()) == source.counts.read == sum(found.values()) + source.counts.dropped
+    assert agent.reader.shed == source.counts.dropped
+    assert agent.spools["logs"].dropped == {}
+    for _ in range(45):
+        more("ERROR")
+    assert agent.spools.disk_bytes <= 8 << 20
+    found = kept()
+    logs = agent.spools["logs"]
+    pushed = sum(logs.dropped.values())
+    assert found["ERROR"] == written["ERROR"]
+    assert agent.spools["errors"].dropped == {}
+    assert pushed > 0
+    assert set(logs.dropped) <= {"debug", "info", "warning"}
+    assert sum(written.values()) == source.counts.read == sum(found.values()) + source.counts.dropped + pushed
+    frame = logs.next_frame(logs.acked)
+    assert frame is not None
+    assert frame.seq == pushed, "the loss is a gap in the numbers, as wide as it is"
+    assert "the spool is at its cap: " in caplog.text
+    assert " lines of stream logs are dropped (" in caplog.text
+    dropped = source.counts.dropped
     agent.crash()
     agent.look()
-    assert agent.set.sources[0].counts.dropped == counts.dropped, "the counts survive kill -9"
+    assert agent.set.sources[0].counts.dropped == dropped, "the counts survive kill -9"
+    assert kept() == found
+    agent.close()
+
+
+def test_sources_that_wait_push_nothing_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.touch()
+    agent = Agent(tmp_path, [files(path)], cap_bytes=4 << 20)
+    agent.look()
+    lines = [f"{('INFO', 'ERROR')[i % 2]} {i} {os.urandom(400).hex()}" for i in range(12_000)]
+    write(path, *lines)
+    found: list[str] = []
+    while len(found) < len(lines):
+        agent.look()
+        assert agent.spools.disk_bytes <= 4 << 20
+        some = [d["message"] for d in agent.documents(ack=True)]
+        assert some, "it goes on when there is room"
+        found += some
+    assert sorted(found) == sorted(lines)
+    assert all(spool.dropped == {} for spool in agent.spools)
     agent.close()
 
 

@@ -62,6 +62,7 @@ class Agent:
             [
                 StreamSpec("state", names.state, priority=9, droppable=True),
                 StreamSpec("own", names.logs, priority=8, droppable=True),
+                StreamSpec("errors", names.logs, priority=6, droppable=False, share=1.0, over=("logs",)),
                 StreamSpec("logs", names.logs, priority=5, droppable=False),
                 StreamSpec("processes", names.logs, priority=2, droppable=True),
                 StreamSpec("metrics", names.metrics, priority=1, droppable=True),
@@ -82,6 +83,7 @@ class Agent:
                 [],
                 self._spools,
                 "logs",
+                errors="errors",
                 more=SourceSet(_logs(config), load=_reload(file)),
                 ladder=Ladder(config.surge_bytes, config.surge_burst, config.surge_share),
             ),
@@ -198,9 +200,7 @@ class Agent:
             spool_bytes=self._spools.disk_bytes,
             spool_lines=sum(spool.pending_lines for spool in self._spools),
             lines_sent=sum(stream["lines_sent"] for stream in sent.values()),
-            lines_dropped=sum(
-                sum(spool.dropped.values()) + spool.lost + sent[spool.stream]["lines_refused"] for spool in self._spools
-            ),
+            lines_dropped=sum(self._dropped().values()),
             rss_bytes=rss(),
             cpu_pct=round((self._cpu[1] - before[1]) / seconds, 5) if seconds >= 1 else None,
         )
@@ -218,12 +218,17 @@ class Agent:
             spool_cap=self._spools.cap_bytes,
             lines_sent=sum(stream["lines_sent"] for stream in sent.values()),
             bytes_sent=sum(stream["bytes_sent"] for stream in sent.values()),
-            dropped={
-                "cap": sum(sum(spool.dropped.values()) for spool in self._spools),
-                "lost": sum(spool.lost for spool in self._spools),
-                "refused": sum(stream["lines_refused"] for stream in sent.values()),
-            },
+            dropped=self._dropped(),
         )
+
+    def _dropped(self) -> dict[str, int]:
+        """Lines dropped since the start, by reason."""
+        return {
+            "cap": sum(sum(spool.dropped.values()) for spool in self._spools),
+            "level": sum(reader.shed for reader in self._readers),
+            "lost": sum(spool.lost for spool in self._spools),
+            "refused": sum(stream["lines_refused"] for stream in self._sender.stats().values()),
+        }
 
     def _write_status(self) -> None:
         sent = self._sender.stats()
@@ -239,6 +244,7 @@ class Agent:
             "rss_bytes": rss(),
             "cpu_seconds": round(time.process_time(), 3),
             "spool": {"bytes": self._spools.disk_bytes, "cap_bytes": self._spools.cap_bytes},
+            "dropped": self._dropped(),
             "streams": {
                 spool.stream: {
                     "epoch": spool.epoch,
@@ -246,6 +252,7 @@ class Agent:
                     "unacked_lines": spool.pending_lines,
                     "unacked_bytes": spool.pending_bytes,
                     "dropped": sum(spool.dropped.values()),
+                    "dropped_levels": {level: count for level, count in spool.dropped.items() if count},
                     "lost": spool.lost,
                     **sent[spool.stream],
                 }

@@ -272,6 +272,8 @@ def _status(options: argparse.Namespace) -> int:
             f"{name:10} {stream['next_seq']:>10} {stream['unacked_lines']:>9} {stream['unacked_bytes']:>10} "
             f"{stream['dropped'] + stream['lines_refused']:>8} {stream['lost']:>6}  {stream['last_ack'] or '-'}"
         )
+    lost = ", ".join(f"{count} {reason}" for reason, count in status["dropped"].items() if count)
+    print(f"\ndropped since its start: {lost or 'nothing'}")
     print(f"\n{'collector':15} {'runs':>8} {'ms CPU':>8} {'errors':>7}  governor")
     for name, one in status["collectors"].items():
         slower = f"{one['stretch']} times more rarely" if one["stretch"] > 1 else "-"

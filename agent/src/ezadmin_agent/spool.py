@@ -608,7 +608,8 @@ class StreamSpec:
 
     ``topic`` is where its lines go; ``priority``: the higher is sent first and dropped last; ``droppable``: at the cap
     its oldest frames give way (to frames of the same or a higher priority), otherwise its writer has to wait;
-    ``share``: the part of the cap that a stream which waits may take.
+    ``share``: the part of the cap that a stream which waits may take; ``over``: streams that give way to this one
+    although their writers wait.
     """
 
     name: str
@@ -616,6 +617,7 @@ class StreamSpec:
     priority: int
     droppable: bool
     share: float = 0.75
+    over: tuple[str, ...] = ()
 
 
 class Spools:
@@ -645,7 +647,7 @@ class Spools:
                 spec.name,
                 segment_bytes=segment_bytes,
                 make_room=lambda size, spec=spec: self._make_room(spec, size),  # type: ignore[misc]
-                relieve=self._relieve if spec.droppable else None,
+                relieve=(lambda spec=spec: self._relieve(spec)) if spec.droppable or spec.over else None,  # type: ignore[misc]
                 wake=self.wake.set,
             )
             for spec in specs
@@ -665,12 +667,16 @@ class Spools:
         """Bytes of all streams on disk."""
         return sum(spool.disk_bytes for spool in self._spools.values())
 
-    def has_room(self, name: str, size: int = 1 << 20) -> bool:
-        """Whether ``name`` could append ``size`` bytes now, also by pushing out others."""
+    def has_room(self, name: str, size: int = 1 << 20, *, gently: bool = True) -> bool:
+        """Whether ``name`` could append ``size`` bytes now; by pushing out others, of those that wait only if not ``gently``."""
         spec = self.specs[name]
         if not spec.droppable and self._spools[name].disk_bytes + size > spec.share * self.cap_bytes:
             return False
-        immovable = sum(s.disk_bytes for n, s in self._spools.items() if not self._gives_way(self.specs[n], spec))
+        immovable = sum(
+            spool.disk_bytes
+            for other, spool in self._spools.items()
+            if not self._gives_way(self.specs[other], spec) or (gently and other in spec.over)
+        )
         return immovable + size <= self.cap_bytes
 
     def keep_reserve(self) -> None:
@@ -689,13 +695,13 @@ class Spools:
             except OSError as error:
                 log.debug("no reserve on disk: %s", error.strerror)
 
-    def _relieve(self) -> bool:
-        """Give up the reserve; whether there was one."""
+    def _relieve(self, spec: StreamSpec) -> bool:
+        """Give up the reserve, or where there is none what gives way though its writer waits; whether there was something."""
         with self._reserve_lock:
             try:
                 self._reserve.unlink()
             except OSError:
-                return False
+                return any(self._drop(self.specs[name], "the disk is full") for name in spec.over)
         log.error(
             "the disk of %s is full: logs wait in their files; metrics go on in a reserve of %d KiB. Free space there",
             *(self._reserve.parent, min(RESERVE_BYTES, self.cap_bytes // 16) >> 10),
@@ -714,7 +720,7 @@ class Spools:
 
     @staticmethod
     def _gives_way(victim: StreamSpec, to: StreamSpec) -> bool:
-        return victim.droppable and victim.priority <= to.priority
+        return victim.name in to.over or (victim.droppable and victim.priority <= to.priority)
 
     def _make_room(self, spec: StreamSpec, size: int) -> None:
         spool = self._spools[spec.name]
@@ -727,15 +733,27 @@ class Spools:
         )
         for victim in victims:
             while self.disk_bytes + size > self.cap_bytes:
-                before = sum(self._spools[victim.name].dropped.values())
-                freed = self._spools[victim.name].drop_oldest()
-                if not freed:
+                if not self._drop(victim, "the spool is at its cap"):
                     break
-                dropped = sum(self._spools[victim.name].dropped.values()) - before
-                if dropped:
-                    log.warning("the spool is at its cap: %d lines of stream %s are dropped", dropped, victim.name)
         if self.disk_bytes + size > self.cap_bytes:
             raise SpoolFull(f"the spool is at its cap of {self.cap_bytes} bytes; stream {spec.name} has to wait")
+
+    def _drop(self, victim: StreamSpec, why: str) -> int:
+        """Drop what is oldest of a stream, and tell; the bytes freed."""
+        spool = self._spools[victim.name]
+        before = dict(spool.dropped)
+        try:
+            freed = spool.drop_oldest()
+        except SpoolError as error:
+            log.debug("nothing of stream %s could be dropped: %s", victim.name, error)
+            return 0
+        lost = {level: count - before.get(level, 0) for level, count in spool.dropped.items()}
+        lost = {level: count for level, count in lost.items() if count > 0}
+        if lost:
+            parts = ", ".join(f"{count} {level}" for level, count in sorted(lost.items()))
+            level = logging.WARNING if victim.droppable else logging.ERROR
+            log.log(level, "%s: %d lines of stream %s are dropped (%s)", why, sum(lost.values()), victim.name, parts)
+        return freed
 
 
 def _merge(positions: dict[str, Any], changes: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ class Figures(NamedTuple):
 
 REASONS = {
     "cap": "the spool was at its cap",
+    "level": "the spool was nearly full and their level low",
     "lost": "their place in the spool was damaged",
     "refused": "Kafka refused them for their size",
 }
@@ -100,13 +101,13 @@ def _document(state: _State, previous: Optional[_State]) -> Document:
         runs += cost.runs - old.runs
         errors += cost.errors - old.errors
         clock += cost.ms - old.ms
-        spent[f"ezadmin.agent.collector.{name}.cpu.ms"] = round(cost.cpu_ms - old.cpu_ms, 3)
+        spent[f"ezadmin.agent.collector.{name}.cpu.ms"] = round(cost.cpu_ms - old.cpu_ms, 1)
     document: Document = {
         "ezadmin.agent.memory.rss.bytes": now.rss_bytes,
         "ezadmin.agent.threads": threading.active_count(),
         "ezadmin.agent.governor.stretch": now.stretch,
         "ezadmin.agent.collectors.runs": runs,
-        "ezadmin.agent.collectors.ms": round(clock, 3),
+        "ezadmin.agent.collectors.ms": round(clock, 1),
         "ezadmin.agent.collectors.errors": errors,
         **spent,
         "ezadmin.agent.queue.lines": now.queue_lines,
@@ -119,5 +120,5 @@ def _document(state: _State, previous: Optional[_State]) -> Document:
     document.update({f"ezadmin.agent.dropped.{reason}": now.dropped.get(reason, 0) for reason in REASONS})
     if previous is not None and state.at > previous.at:
         share = (now.cpu_seconds - previous.figures.cpu_seconds) / (state.at - previous.at)
-        document["ezadmin.agent.cpu.pct"] = round(max(0.0, share), 5)
+        document["ezadmin.agent.cpu.pct"] = round(max(0.0, share), 4)
     return document

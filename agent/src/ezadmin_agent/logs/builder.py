@@ -80,6 +80,7 @@ class Builder:
         self._mode = mode
         self._fast = mode.collapse and rules.plain
         self._entries: list[Union[bytes, _Group]] = []
+        self._urgent: list[int] = []
         self._groups: dict[str, _Group] = {}
         self._size = 0
         self.raw = 0
@@ -132,7 +133,7 @@ class Builder:
     def batch(self, position: Any, more: bool) -> Batch:
         """The batch; ``position`` is where the source stands now."""
         lines = [entry if isinstance(entry, bytes) else self._close(entry) for entry in self._entries]
-        return Batch(lines, self._tmin, self._tmax, position, more, self.raw)
+        return Batch(lines, self._tmin, self._tmax, position, more, self.raw, self._urgent)
 
     # ------------------------------------------------------------------
 
@@ -194,7 +195,7 @@ class Builder:
             self._fold(group, raw)
             group.last_time = self._time(parsed)
             counts.read += 1
-        elif not self._append(parsed, offset, cut, pattern):
+        elif not self._append(parsed, offset, cut, pattern, place <= ERROR):
             return False
         if rules.sample > 1 and place > ERROR:
             counts.turn += 1
@@ -202,7 +203,7 @@ class Builder:
         self.changed = True
         return True
 
-    def _append(self, parsed: Parsed, offset: Optional[int], cut: bool, pattern: str) -> bool:
+    def _append(self, parsed: Parsed, offset: Optional[int], cut: bool, pattern: str, urgent: bool) -> bool:
         if len(self._entries) >= MAX_LINES:
             self.full = True
             return False
@@ -221,6 +222,8 @@ class Builder:
             return False
         self._tmin = min(self._tmin, moment) if self._entries else moment
         self._tmax = max(self._tmax, moment) if self._entries else moment
+        if urgent:
+            self._urgent.append(len(self._entries))
         if pattern:
             group = self._groups[pattern] = _Group(line, moment, pattern)
             self._entries.append(group)

@@ -33,6 +33,7 @@ class JournalSource:
 
     name = "journal"
     waits = True
+    rereads = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class KernelSource:
 
     name = "kernel"
     waits = False
+    rereads = True
 
     def __init__(
         self,

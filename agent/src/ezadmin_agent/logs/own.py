@@ -21,6 +21,7 @@ class OwnSource:
     name = "own"
     dataset = "ezadmin.agent"
     waits = True
+    rereads = False
 
     def __init__(self) -> None:
         self.counts = Counts()

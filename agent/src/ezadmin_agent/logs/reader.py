@@ -1,4 +1,16 @@
-"""The thread that reads all log sources into the spool: lines and positions in one frame, one fsync for many frames."""
+"""The thread that reads all log sources into the spool: lines and positions in one frame, one fsync for many frames.
+
+Errors and worse can go to a stream of their own, which is sent first and for which the others are dropped at the cap.
+A batch is then two frames in two spools, and still every line comes exactly once, whatever is killed:
+
+1. all before it is fsynced; 2. the errors are appended and fsynced, with the source's name; 3. the rest is appended, with
+the source's position and the place (epoch, next number) of the stream of errors behind this batch.
+
+So at most one batch is ever in the stream of errors without its position: after a crash between 2 and 3 the stream
+stands beyond the place that was noted, by as many lines as that source will bring again. They are *ahead*: noted beside
+the place at once, and left out when they come. A source that does not bring them again (a socket, in a new
+process) has nothing left out.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +25,8 @@ from ezadmin_agent.log import Repeated
 from ezadmin_agent.logs.source import CALM, Batch, Counts, Mode, Source
 from ezadmin_agent.logs.sources import SourceSet
 from ezadmin_agent.logs.surge import Ladder
-from ezadmin_agent.spool import SpoolError, Spools
+from ezadmin_agent.spool import Spool, SpoolError, Spools
+from ezadmin_wire.logs.levels import ERROR
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +34,15 @@ PERIOD = 1.0
 """Seconds between two looks: a line leaves at most so much later than it was written."""
 COMMIT_BYTES = 2 << 20
 ROOM = 1 << 20
+PLACE = "errors"
+"""Position in the spool of logs: epoch and next number of the stream of errors, and lines per source that are ahead."""
 
 
 class LogReader(threading.Thread):
     """Reads ``sources`` into the stream ``stream`` until :meth:`stop`, by the rules of ``ladder``, if there is one.
 
-    While the spool has no room, sources that wait are not read.
+    ``errors`` is the stream for what is error or worse; None: it goes where the rest goes. While the spool has no room,
+    sources that wait are not read, and of the others only errors are kept.
     """
 
     def __init__(
@@ -35,6 +51,7 @@ class LogReader(threading.Thread):
         spools: Spools,
         stream: str,
         *,
+        errors: Optional[str] = None,
         more: Optional[SourceSet] = None,
         ladder: Optional[Ladder] = None,
         period: float = PERIOD,
@@ -47,6 +64,12 @@ class LogReader(threading.Thread):
         self._spools = spools
         self._stream = stream
         self._spool = spools[stream]
+        self._errors_stream = errors
+        self._errors = None if errors is None else spools[errors]
+        self._ahead: dict[str, int] = {}
+        self._before: Optional[set[str]] = None  # sources whose lines were ahead when this process began
+        self.shed = 0
+        """Lines that were dropped since the start because the spool was nearly full and their level low."""
         self._period = period
         self._stopping = threading.Event()
         self._waiting = False
@@ -116,8 +139,13 @@ class LogReader(threading.Thread):
             if not self._room():
                 if waits:
                     return False
-                mode = Mode(mode.collapse, 0)
+                keep = self._errors_stream is not None and self._spools.has_room(
+                    self._errors_stream, ROOM, gently=False
+                )
+                mode = Mode(mode.collapse, ERROR + 1 if keep else 0)
+            dropped = source.counts.dropped
             batch = source.read(mode)
+            self.shed += source.counts.dropped - dropped
             size += self._append(source, batch)
             if self._ladder is not None:
                 self._ladder.took(source.name, batch.raw)
@@ -148,23 +176,58 @@ class LogReader(threading.Thread):
             )
 
     def _append(self, source: Source, batch: Batch) -> int:
-        if not batch.lines:
-            if batch.position is not None:
-                self._spool.mark({source.name: batch.position})
-            return 0
         positions = {} if batch.position is None else {source.name: batch.position}
+        lines = batch.lines
         try:
-            self._spool.append(
-                batch.lines, dataset=source.dataset, tmin=batch.tmin, tmax=batch.tmax, positions=positions
-            )
+            if self._errors is not None and batch.urgent:
+                urgent = set(batch.urgent)
+                self._append_errors(self._errors, source, batch)
+                lines = [line for i, line in enumerate(lines) if i not in urgent]
+                positions[PLACE] = self._place(self._errors)
+            if lines:
+                self._spool.append(lines, dataset=source.dataset, tmin=batch.tmin, tmax=batch.tmax, positions=positions)
+            elif positions:
+                self._spool.mark(positions)
         except SpoolError:
             self._lost_place = True
             raise
         return sum(map(len, batch.lines))
 
+    def _append_errors(self, spool: Spool, source: Source, batch: Batch) -> None:
+        """Bring the errors of a batch to disk, but for those that are there already."""
+        ahead = self._ahead.pop(source.name, 0)
+        if self._before is not None and source.name in self._before:
+            self._before.discard(source.name)
+            ahead = ahead if source.rereads else 0
+        there = min(ahead, len(batch.urgent))
+        if ahead > there:
+            self._ahead[source.name] = ahead - there
+        lines = [batch.lines[i] for i in batch.urgent[there:]]
+        if not lines:
+            return
+        self._spool.sync()
+        spool.append(lines, dataset=source.dataset, tmin=batch.tmin, tmax=batch.tmax, positions={"source": source.name})
+        spool.sync()
+
+    def _place(self, spool: Spool) -> list[Any]:
+        return [spool.epoch, spool.next_seq, dict(self._ahead)]
+
     def _resume(self) -> None:
         positions = self._spool.positions
         fresh = {} if self._set is None else self._set.resume(positions)
+        if self._errors is not None:
+            epoch, seq, ahead = positions.get(PLACE) or ("", 0, {})
+            self._ahead = {}
+            if epoch != self._errors.epoch:  # the first time, or the stream of errors is a new one
+                fresh[PLACE] = self._place(self._errors)
+            else:
+                self._ahead = dict(ahead)
+                if self._errors.next_seq > seq:
+                    name = self._errors.positions["source"]
+                    self._ahead[name] = self._ahead.get(name, 0) + self._errors.next_seq - seq
+                    fresh[PLACE] = self._place(self._errors)  # before another source's errors come behind them
+            if self._before is None:
+                self._before = set(self._ahead)
         for source in self._own:
             position = source.resume(positions.get(source.name))
             if source.name not in positions and position is not None:
@@ -180,5 +243,8 @@ class LogReader(threading.Thread):
             if room:
                 log.warning("the spool has room again: logs are read on")
             else:
-                log.warning("the spool is at its cap of %d bytes: logs are not read", self._spools.cap_bytes)
+                log.warning(
+                    "the spool is at its cap of %d bytes: logs wait; of what cannot wait only errors are kept",
+                    self._spools.cap_bytes,
+                )
         return room

@@ -67,7 +67,7 @@ class Batch(NamedTuple):
     """Events of one dataset, ready for the spool, and where the source stands behind them.
 
     ``position`` without ``lines``: only the position changed; None: nothing did. ``more``: further lines are at hand.
-    ``raw``: bytes that were read for it.
+    ``raw``: bytes that were read for it. ``urgent``: places in ``lines`` of those that are error or worse.
     """
 
     lines: Sequence[bytes]
@@ -76,6 +76,7 @@ class Batch(NamedTuple):
     position: Any
     more: bool
     raw: int = 0
+    urgent: Sequence[int] = ()
 
 
 class Source(Protocol):
@@ -86,6 +87,8 @@ class Source(Protocol):
     counts: Counts
     waits: bool
     """Whether what is not read stays where it is (a file, the journal), or is soon gone (a socket, the kernel's ring)."""
+    rereads: bool
+    """Whether :meth:`resume` brings again what came after a position also in a new process."""
 
     def resume(self, position: Any) -> Any:
         """Go to ``position`` (None: never read before); returns the position it stands at, to be remembered.

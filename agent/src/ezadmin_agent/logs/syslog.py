@@ -32,10 +32,13 @@ QUEUE_BYTES = 8 << 20
 CONNECTIONS = 100
 RETRY_SECONDS = 30.0
 SO_RXQ_OVFL = 40
+
+
 class SyslogSource:
     """Listens on ``listen`` (``udp://host:port`` or ``tcp://host:port``) from :meth:`resume` on."""
 
     waits = False
+    rereads = False
 
     def __init__(
         self,
