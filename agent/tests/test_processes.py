@@ -20,6 +20,7 @@ from ezadmin_agent.collectors import process, socket
 from ezadmin_agent.reader import Process, Reader
 from ezadmin_agent.secrets import mask_arguments, mask_text
 from ezadmin_agent.ticks import Ticker
+from ezadmin_wire import processes as lists
 from ezadmin_wire.batch import MAX_LINE
 
 
@@ -34,7 +35,8 @@ def test_the_busiest_are_by_the_cpu_since_the_run_before_and_the_largest_by_memo
     reader.at += 10
     reader.procs = [p._replace(ticks=p.ticks + (500 if p.pid == 3 else p.pid < 8)) for p in reader.procs]
     documents = process.collect_top(reader, state).documents
-    assert [d["process.pid"] for d in documents] == [3, 1, 2, 4, 5, 20, 19, 18, 17, 16]
+    assert [int(d["process.entity_id"].split("-")[1]) for d in documents] == [3, 1, 2, 4, 5, 20, 19, 18, 17, 16]
+    assert all(d["process.pid"] == int(d["process.entity_id"].split("-")[1]) for d in documents)
     assert documents[0]["system.process.cpu.total.pct"] == 0.5
     assert documents[1]["system.process.cpu.total.pct"] == 0.001
     assert documents[0]["process.entity_id"] == "0123abcd-3-1000"
@@ -68,28 +70,62 @@ def test_command_lines_are_told_when_new_and_once_a_minute() -> None:
             reader.procs = [*reader.procs, one(2, rss=1)]
         sample = process.collect_top(reader, sample.state)
         told.append([d["process.pid"] for d in sample.documents if "process.command_line" in d])
-    assert told == [[1], [], [], [2], [], [], [1], [], [], [2], [], [], [1], []]
+    assert told == [[1], [], [], [2], [], [], [1, 2], [], [], [], [], [], [1, 2], []]
 
 
 def test_the_list_holds_every_process_and_always_fits() -> None:
     reader = Recorded()
     document = process.collect_list(reader, None).documents[0]
-    rows = document["system.processes.list"].split("\n")
-    assert rows[0] == process.HEADING
-    assert len(rows) == 1 + len(reader.procs) == 1 + document["system.processes.count"]
-    assert rows[1].split("\t")[0] == "1"
-    assert rows[1].endswith("/usr/bin/p1 --password=*** -v")
-    assert rows[14].endswith("\t[p14]")
+    rows = lists.decode(document["system.processes.list"])
+    assert [row.pid for row in rows] == [p.pid for p in reader.procs]
+    assert document["system.processes.count"] == len(rows)
+    assert document["system.processes.complete"] is True
+    assert rows[0].command == "/usr/bin/p1 --password=*** -v"
+    assert rows[13].command == "[p14]"
     for count, left_out in ((1500, False), (30_000, True)):
-        reader.procs = [one(pid, name='\u0001"' * 7) for pid in range(1, count + 1)]
-        reader.identity = lambda process: ("\u8d26", "\t\n\u8d26" * 200)  # type: ignore[method-assign]
+        reader.procs = [one(pid, name='\u0001"' * 7, rss=pid << 20) for pid in range(1, count + 1)]
+        reader.identity = lambda process: ("\u8d26", f"\t\n{process.pid}" + "\u8d26" * 200)  # type: ignore[method-assign]
         document = process.collect_list(reader, None).documents[0]
         assert len(json.dumps(document)) < 256 << 10 < MAX_LINE
-        rows = document["system.processes.list"].split("\n")
-        assert all(len(row.split("\t")) == 9 for row in rows)
+        rows = lists.decode(document["system.processes.list"])
+        assert [row.pid for row in rows] == list(range(1, len(rows) + 1))
+        assert document["message"].startswith(f"{count} processes")
         assert ("left out" in document["message"]) is left_out
         if left_out:
-            assert f"{count - len(rows) + 1} of them" in document["message"]
+            assert f"{count - len(rows)} of them" in document["message"]
+
+
+def test_between_complete_lists_stands_what_changed() -> None:
+    """Every quarter of an hour all of it; between, command lines of new processes and no idle kernel threads."""
+    reader = Recorded()
+    reader.procs = [
+        one(1, rss=5 << 20),
+        one(2, name="kthreadd", parent=0),
+        one(3, name="kworker/0", parent=2),
+        one(4, name="gone", rss=3)._replace(state="Z", parent=2, rss=0),
+        one(9, rss=1),
+    ]
+    sample = process.collect_list(reader, None)  # primed
+    found = []
+    for minute in range(32):
+        reader.at += 60
+        if minute == 3:
+            reader.procs = [*reader.procs, one(12, rss=1 << 20, start=10_000)]
+        if minute == 5:
+            reader.procs = [p._replace(ticks=p.ticks + 60) if p.pid == 3 else p for p in reader.procs]
+        sample = process.collect_list(reader, sample.state)
+        (document,) = sample.documents
+        rows = lists.decode(document["system.processes.list"])
+        found.append((document["system.processes.complete"], {row.pid: row for row in rows}))
+        assert document["system.processes.count"] == len(reader.procs)
+    assert [n for n, (complete, _) in enumerate(found) if complete] == [0, 15, 30]
+    assert set(found[0][1]) == {1, 2, 3, 4, 9}
+    assert set(found[1][1]) == {1, 4, 9}, "a zombie is no kernel thread"
+    assert (found[0][1][1].command, found[1][1][1].command) == ("/usr/bin/p --password=*** -v", "[p]")
+    assert (found[3][1][12].command, found[4][1][12].command) == ("/usr/bin/p --password=*** -v", "[p]")
+    assert found[5][1][3].cpu == 1.0
+    assert found[5][1][1].memory == 5
+    assert found[15][1][12].command.startswith("/usr/bin/p ")
 
 
 def test_this_machine_agrees_with_psutil() -> None:

@@ -1,6 +1,7 @@
 """Where collectors read from: psutil and /proc behind narrow methods, so that tests can feed recorded figures.
 
-What several collectors need in one tick (disk and network counters) is read once per tick.
+What several collectors need in one tick (disk and network counters) is read once per tick, and belongs to its begin: so
+the rates of a device and of the host are the same figure.
 """
 
 from __future__ import annotations
@@ -68,15 +69,17 @@ class Reader:
         self._identities: dict[tuple[int, int, str], tuple[Optional[str], str]] = {}
         self._users: dict[int, Optional[str]] = {}
         self._boot: Optional[str] = None
+        self._at = time.monotonic()
         self.page_size = os.sysconf("SC_PAGE_SIZE")
 
     def begin_tick(self) -> None:
         """Forget what was read in the tick before."""
         self._cache.clear()
+        self._at = time.monotonic()
 
     def monotonic(self) -> float:
-        """Seconds of a clock that is never set."""
-        return time.monotonic()
+        """When the tick began, in seconds of a clock that is never set."""
+        return self._at
 
     def time(self) -> float:
         """Seconds since 1970."""

@@ -382,6 +382,7 @@ class Sender:
             tmax=frame.tmax,
             sent=self._clock(),
             count=frame.dataset != ANY_DATASET and stream.topic.endswith(".logs"),
+            compact=frame.dataset == ANY_DATASET,
         )
         piece = _Piece(
             epoch=frame.epoch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Optional
@@ -40,7 +41,16 @@ def rate(now: Optional[float], before: Optional[float], seconds: float) -> Optio
     """Growth per second of a counter; None for the first sample and after a reset, so that no false peak appears."""
     if now is None or before is None or seconds <= 0 or now < before:
         return None
-    return round((now - before) / seconds, 2)
+    return significant((now - before) / seconds)
+
+
+def significant(value: float, digits: int = 4) -> float:
+    """``value`` (>= 0) rounded to so many digits and at most two decimals; more of a rate is noise that costs bytes."""
+    if value <= 0:
+        return 0
+    places = min(2, digits - 1 - math.floor(math.log10(value)))
+    rounded = round(value, places)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def put(document: Document, name: str, value: Any) -> None:

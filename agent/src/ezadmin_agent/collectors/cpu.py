@@ -113,12 +113,14 @@ def _shares(document: Document, prefix: str, middle: str, now: Any, before: Any)
     total = sum(spent.values())
     if total <= 0 or getattr(now, "user", 0.0) < getattr(before, "user", 0.0):
         return
+    # the kernel counts in 10 ms: below 100 s of all cores together a fourth decimal says nothing
+    places = 3 if total < 100 else 4
     for state in STATES:
-        document[f"{prefix}.{state}{middle}.pct"] = round(spent[state] / total, 4)
-    document[f"{prefix}.total{middle}.pct"] = round(1 - (spent["idle"] + spent["iowait"]) / total, 4)
+        document[f"{prefix}.{state}{middle}.pct"] = round(spent[state] / total, places)
+    document[f"{prefix}.total{middle}.pct"] = round(1 - (spent["idle"] + spent["iowait"]) / total, places)
     if prefix == "system.cpu":
         guest = sum(getattr(now, name, 0.0) - getattr(before, name, 0.0) for name in ("guest", "guest_nice"))
-        document[f"{prefix}.guest{middle}.pct"] = round(max(0.0, guest) / total, 4)
+        document[f"{prefix}.guest{middle}.pct"] = round(max(0.0, guest) / total, places)
 
 
 HOST = Collector("cpu", "system.host", FIELDS, collect, slow=("system.cpu.cores", "system.cpu.guest.norm.pct"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from ezadmin_agent.collectors import Collector, Document, Sample, put, rate
+from ezadmin_agent.collectors import Collector, Document, Sample, put, rate, significant
 from ezadmin_agent.fields import Field, counter, gauge, keyword
 from ezadmin_agent.reader import Reader
 
@@ -70,7 +70,7 @@ def collect(reader: Reader, previous: Optional[_State]) -> Sample:
                 for name, io in state.devices.items()
             ]
             # summed per device: a disk that was plugged in or out changes the sum of the counters by all it ever did
-            document[f"system.diskio.total.{way}.{what}_per_sec"] = round(sum(r for r in rates if r is not None), 2)
+            document[f"system.diskio.total.{way}.{what}_per_sec"] = significant(sum(r for r in rates if r is not None))
     if previous is not None:
         shares = [
             rate(getattr(io, "busy_time", None), _before(previous, name, "busy_time"), state.at - previous.at)
@@ -78,7 +78,7 @@ def collect(reader: Reader, previous: Optional[_State]) -> Sample:
         ]
         busiest = max((share for share in shares if share is not None), default=None)
         if busiest is not None:
-            document["system.diskio.total.utilization"] = round(min(1.0, busiest / 1000), 4)
+            document["system.diskio.total.utilization"] = round(min(1.0, busiest / 1000), 3)
     return Sample([document], state)
 
 
@@ -105,7 +105,7 @@ def collect_devices(reader: Reader, previous: Optional[_State]) -> Sample:
         put(document, "system.diskio.io.time", busy)
         milliseconds = rate(busy, _before(previous, name, "busy_time"), seconds)
         if milliseconds is not None:
-            document["system.diskio.io.utilization"] = round(min(1.0, milliseconds / 1000), 4)
+            document["system.diskio.io.utilization"] = round(min(1.0, milliseconds / 1000), 3)
         documents.append(document)
     return Sample(documents, state)
 

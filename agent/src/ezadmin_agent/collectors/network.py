@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
-from ezadmin_agent.collectors import Collector, Document, Sample, put, rate
+from ezadmin_agent.collectors import Collector, Document, Sample, put, rate, significant
 from ezadmin_agent.fields import Field, boolean, counter, gauge, keyword
 from ezadmin_agent.reader import Reader
 
@@ -94,7 +94,7 @@ def _total(state: _State, previous: Optional[_State], counters: Sequence[tuple[s
                 rate(getattr(io, attribute), _before(previous, name, attribute), state.at - previous.at)
                 for name, io in state.nics.items()
             ]
-            document[f"system.network.total.{way}.{what}_per_sec"] = round(sum(r for r in rates if r is not None), 2)
+            document[f"system.network.total.{way}.{what}_per_sec"] = significant(sum(r for r in rates if r is not None))
     return document
 
 

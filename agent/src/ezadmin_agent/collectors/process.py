@@ -4,19 +4,22 @@ All three come from one pass over /proc/PID/stat (a quarter of what psutil takes
 secrets in them masked, and users are read once per process and only of those that are shown. In the documents of the
 busiest they, and what hardly changes, stand when a process is new among them and then once a minute, for they weigh
 more than the figures.
-The list is an event: metrics keep no source, and as one text it costs an index nothing (docs/decisions).
+The list is an event: metrics keep no source, and as one text it costs an index nothing. Every quarter of an hour it is
+complete; between, it leaves out what does not change: command lines told before, and kernel threads that did nothing
+(docs/decisions).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Optional
 
-from ezadmin_agent.collectors import Collector, Document, Sample, put
-from ezadmin_agent.fields import COMMON, Field, gauge, keyword
+from ezadmin_agent.collectors import Collector, Document, Sample, put, significant
+from ezadmin_agent.fields import COMMON, Field, boolean, gauge, keyword
 from ezadmin_agent.reader import Process, Reader
+from ezadmin_wire import processes as lists
 from ezadmin_wire.times import format_epoch_ms
 
 STATES = {  # letters of /proc/PID/stat (proc(5)); a process that waits for a disk sleeps too, as Metricbeat counts it
@@ -33,7 +36,8 @@ STATES = {  # letters of /proc/PID/stat (proc(5)); a process that waits for a di
 WORDS = ("running", "sleeping", "idle", "stopped", "zombie", "dead", "unknown")
 TOP = 5
 TELL_SECONDS = 59.0
-COMMAND_LINE = 256
+COMPLETE_SECONDS = 899.0
+COMMAND_LINE = 128
 LIST_COMMAND_LINE = (128, 48, 0)
 LIST_BYTES = 200 << 10
 HZ = os.sysconf("SC_CLK_TCK")
@@ -49,12 +53,14 @@ TOP_FIELDS = (
     Field("process.pid", "long", "", "keyword", False, "Process id"),
     Field("process.parent.pid", "long", "", "keyword", False, "Process id of its parent"),
     keyword("process.name", "Its name as the kernel keeps it, 15 bytes at most"),
-    keyword("process.command_line", "Its arguments, secrets masked, at most 256 characters"),
+    keyword("process.command_line", "Its arguments, secrets masked, at most 128 characters"),
     Field("process.start", "date", "", "date", False, "When it started"),
     keyword("user.name", "Whose it is"),
     keyword("system.process.state", "running, sleeping, idle, stopped, zombie, dead or unknown"),
     gauge("system.process.cpu.total.pct", "float", "ratio", "CPU it took, as top says it: 1 is one core"),
-    gauge("system.process.memory.rss.bytes", "long", "byte", "Memory it holds (resident set, shared pages included)"),
+    gauge(
+        "system.process.memory.rss.bytes", "long", "byte", "Its resident set, shared pages included, to three digits"
+    ),
     gauge("system.process.memory.rss.pct", "float", "ratio", "Its resident set / memory of the machine"),
     gauge("system.process.num_threads", "integer", "", "Its threads"),
 )
@@ -63,17 +69,17 @@ LIST_FIELDS = (
     keyword("event.kind", "state"),
     keyword("log.level", "info"),
     Field("message", "text", "", "keyword", False, "How many there are"),
-    Field("system.processes.count", "long", "", "gauge", False, "Processes in the list"),
+    Field("system.processes.count", "long", "", "gauge", False, "Processes that there are"),
     Field(
         "system.processes.list",
         "text",
         "",
         "keyword",
         False,
-        "A heading and a line per process, parted by tabs; start: s after boot",
+        "A line per column: its name, then a value per process, parted by tabs (docs/contracts.md)",
     ),
+    boolean("system.processes.complete", "True: with idle kernel threads and all command lines, every 15 min"),
 )
-HEADING = "pid\tparent\tuser\tstate\tcpu %\trss KiB\tthreads\tstart\tcommand"
 
 
 def collect(reader: Reader, _previous: None) -> Sample:
@@ -89,10 +95,16 @@ def collect(reader: Reader, _previous: None) -> Sample:
     return Sample([document])
 
 
+_Key = tuple[int, int]
+
+
 class _State(NamedTuple):
+    """``ticks`` of CPU per process at the run ``at``; ``told``: what was told in full since ``told_at``."""
+
     at: float
-    ticks: Mapping[tuple[int, int], int]
-    told: Mapping[tuple[int, int], float]
+    ticks: Mapping[_Key, int]
+    told: frozenset[_Key]
+    told_at: Optional[float]
 
 
 def _used(processes: Iterable[Process], previous: Optional[_State], at: float, uptime: float) -> dict[int, float]:
@@ -118,24 +130,26 @@ def collect_top(reader: Reader, previous: Optional[_State]) -> Sample:
     busiest = sorted((p for p in processes if used.get(p.pid)), key=lambda p: (-used[p.pid], p.pid))[:TOP]
     largest = sorted((p for p in processes if p.rss), key=lambda p: (-p.rss, p.pid))[:TOP]
     total = reader.memory().total
-    told_before = previous.told if previous is not None else {}
-    told: dict[tuple[int, int], float] = {}
+    told: set[_Key] = set()
+    told_at = None
+    if previous is not None:  # what was only primed was not told
+        again = previous.told_at is None or at - previous.told_at >= TELL_SECONDS
+        told, told_at = (set(), at) if again else (set(previous.told), previous.told_at)
     documents = []
     for process in dict.fromkeys((*busiest, *largest)):
         document: Document = {
             "process.entity_id": f"{reader.boot()}-{process.pid}-{process.start}",
-            "process.pid": process.pid,
             "process.name": process.name,
-            "system.process.memory.rss.bytes": process.rss,
+            "system.process.memory.rss.bytes": int(significant(process.rss, 3)),
         }
         if process.pid in used:
-            document["system.process.cpu.total.pct"] = round(used[process.pid], 4)
+            document["system.process.cpu.total.pct"] = round(used[process.pid], 3)
         key = (process.pid, process.start)
-        told[key] = told_before.get(key, -TELL_SECONDS)
-        if at - told[key] >= TELL_SECONDS or previous is None:
-            told[key] = at
+        if key not in told:
+            told.add(key)
             user, command_line = reader.identity(process)
             put(document, "user.name", user)
+            document["process.pid"] = process.pid
             document["process.parent.pid"] = process.parent
             document["system.process.state"] = STATES.get(process.state, "unknown")
             document["system.process.memory.rss.pct"] = round(min(1.0, process.rss / total), 4) if total else 0.0
@@ -144,69 +158,70 @@ def collect_top(reader: Reader, previous: Optional[_State]) -> Sample:
             if command_line:
                 document["process.command_line"] = command_line[:COMMAND_LINE]
         documents.append(document)
-    # what was only primed was not told
-    return Sample(documents, _State(at, {(p.pid, p.start): p.ticks for p in processes}, told if previous else {}))
+    return Sample(documents, _State(at, {(p.pid, p.start): p.ticks for p in processes}, frozenset(told), told_at))
 
 
 def collect_list(reader: Reader, previous: Optional[_State]) -> Sample:
-    """One event with every process. Where it would be too long, command lines are shortened, then the largest pids cut."""
+    """One event with the processes. Where it would be too long, command lines are shortened, then the largest pids cut."""
     at = reader.monotonic()
     processes = sorted(reader.processes(), key=lambda p: p.pid)
     used = _used(processes, previous, at, reader.uptime())
     reader.forget_identities(processes)
+    complete = previous is None or previous.told_at is None or at - previous.told_at >= COMPLETE_SECONDS
+    told: frozenset[_Key] = frozenset() if complete or previous is None else previous.told
+    shown = [p for p in processes if complete or not _idle_kernel_thread(p, used)]
     for limit in LIST_COMMAND_LINE:
-        rows = [HEADING, *(_row(reader, process, used.get(process.pid), limit) for process in processes)]
-        kept = _fitting(rows)
-        if kept == len(rows):
+        text = lists.encode(_row(reader, p, used, 0 if (p.pid, p.start) in told else limit) for p in shown)
+        if len(json.dumps(text)) <= LIST_BYTES:
             break
-    left_out = len(rows) - kept
-    message = f"{len(processes)} processes" + (f", {left_out} of them left out" if left_out else "")
+    kept = len(shown)
+    while len(json.dumps(text)) > LIST_BYTES:
+        kept = kept * 9 // 10
+        text = lists.encode(_row(reader, p, used, 0) for p in shown[:kept])
+    message = f"{len(processes)} processes" + (f", {len(shown) - kept} of them left out" if kept < len(shown) else "")
     document: Document = {
         "event.kind": "state",
         "log.level": "info",
         "message": message,
         "system.processes.count": len(processes),
-        "system.processes.list": "\n".join(rows[:kept]),
+        "system.processes.complete": complete,
+        "system.processes.list": text,
     }
-    return Sample([document], _State(at, {(p.pid, p.start): p.ticks for p in processes}, {}))
+    told_at = None if previous is None else at if complete else previous.told_at  # what was only primed was not told
+    ticks = {(p.pid, p.start): p.ticks for p in processes}
+    return Sample([document], _State(at, ticks, frozenset(ticks), told_at))
 
 
-def _fitting(rows: Sequence[str]) -> int:
-    """How many rows an event can hold."""
-    size = 0
-    for number, row in enumerate(rows):
-        size += len(json.dumps(row)) + 2
-        if size > LIST_BYTES:
-            return number
-    return len(rows)
-
-
-def _row(reader: Reader, process: Process, used: Optional[float], limit: int) -> str:
-    user, command_line = reader.identity(process)
-    command = command_line[:limit].translate(_BREAKS) if command_line and limit else f"[{process.name}]"
-    cpu = f"{used * 100:.3g}" if used else "0"
-    return "\t".join(
-        (
-            str(process.pid),
-            str(process.parent),
-            user or "",
-            process.state,
-            cpu,
-            str(process.rss >> 10),
-            str(process.threads),
-            str(process.start // HZ),
-            command.translate(_BREAKS),
-        )
+def _idle_kernel_thread(process: Process, used: Mapping[int, float]) -> bool:
+    """Whether it is one of the kernel's own (child of kthreadd, no memory) that took no CPU."""
+    return (
+        process.rss == 0
+        and 2 in (process.pid, process.parent)
+        and process.state != "Z"
+        and used.get(process.pid, 0.0) < 0.0005
     )
 
 
-_BREAKS = {ord(character): " " for character in "\t\n\r"}
+def _row(reader: Reader, process: Process, used: Mapping[int, float], limit: int) -> lists.Row:
+    user, command_line = reader.identity(process)
+    return lists.Row(
+        pid=process.pid,
+        parent=process.parent,
+        user=user or "?",
+        state=process.state,
+        cpu=used.get(process.pid, 0.0) * 100,
+        memory=-(-process.rss >> 20),
+        threads=process.threads,
+        start=process.start // HZ,
+        command=command_line[:limit] if command_line and limit else f"[{process.name}]",
+    )
 
 
 def _started(reader: Reader, process: Process) -> str:
     return format_epoch_ms(int((reader.boot_time() + process.start / HZ) * 1000))
 
 
-HOST = Collector("process", "system.host", FIELDS, collect)
+SLOW = ("system.process.summary.dead", "system.process.summary.unknown")
+HOST = Collector("process", "system.host", FIELDS, collect, slow=SLOW)
 BUSIEST = Collector("top", "system.process", TOP_FIELDS, collect_top)
 LIST = Collector("processes", "system.processes", LIST_FIELDS, collect_list, seconds=60, event=True)

@@ -71,5 +71,6 @@ def collect_states(reader: Reader, _previous: None) -> Sample:
     return Sample([{f"{TCP}.all.{word}": count for word, count in counts.items() if word != "time_wait"}])
 
 
-HOST = Collector("socket", "system.host", FIELDS, collect)
+SLOW = (f"{TCP}.all.orphan", f"{TCP}.memory", f"{UDP}.memory")
+HOST = Collector("socket", "system.host", FIELDS, collect, slow=SLOW)
 BY_STATE = Collector("socketstate", "system.host", STATE_FIELDS, collect_states, seconds=60)

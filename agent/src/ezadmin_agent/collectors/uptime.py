@@ -32,5 +32,5 @@ def collect_users(reader: Reader, _previous: None) -> Sample:
     return Sample([document])
 
 
-HOST = Collector("uptime", "system.host", FIELDS, collect, slow=("system.boot.time",))
+HOST = Collector("uptime", "system.host", FIELDS, collect, slow=[field.name for field in FIELDS])
 USERS = Collector("users", "system.host", USERS_FIELDS, collect_users, slow=("system.users.names",))
