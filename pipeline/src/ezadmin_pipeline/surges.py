@@ -72,11 +72,13 @@ _QUIET_MINUTES = 5
 _SILENT_MINUTES = 15
 _TEXT = 160
 _VARIABLE = re.compile(
-    r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+    r"\b(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+    r"|[0-9A-Fa-f]{8,}\b"
+    r"|[^\W\d]*\d\w*(?:[.:]+[0-9A-Fa-f]*\d\w*)*)"
     r"|(?<!\w)(?:\"[^\"]*\"|'[^']*')"
-    r"|\b[0-9A-Fa-f]{8,}\b"
-    r"|\b[^\W\d]*\d\w*(?:[.:]+[0-9A-Fa-f]*\d\w*)*"
 )
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_KNOWN_TEMPLATES = 8192
 
 
 class _Message(msgspec.Struct):
@@ -86,9 +88,19 @@ class _Message(msgspec.Struct):
 _peek = msgspec.json.Decoder(_Message).decode
 
 
+_templates: dict[bytes, str] = {}
+"""Templates by the texts whose digits are all 0: to know one is much cheaper than to make it."""
+
+
 def template_of(text: str) -> str:
     """``text`` with what varies masked: uuids, quoted text, hexadecimal words, words with a digit, addresses."""
-    return _VARIABLE.sub("*", text)
+    plain = text.encode().translate(_DIGITS)
+    template = _templates.get(plain)
+    if template is None:
+        if len(_templates) >= _KNOWN_TEMPLATES:
+            _templates.clear()
+        template = _templates[plain] = _VARIABLE.sub("*", text)
+    return template
 
 
 def _text_of(line: bytes) -> str:
@@ -291,7 +303,7 @@ class Surges:
         self._changes = []
         if not tally:
             return []
-        newest = max(_minute_number(minute) for minute, _ in tally)
+        newest = _minute_number(max(tally)[0])
         host = self._hosts.get(host_id)
         if host is not None and newest > host.newest:
             self._advance(host_id, host, newest)
@@ -299,21 +311,23 @@ class Surges:
             return self._changes
         over: dict[tuple[str, str], _Group] = {}
         begun = []
-        for (minute, level), (count, *_) in tally.items():
+        keys = self._keys
+        for cell, figures in tally.items():
+            minute, level = cell
             if level not in _LIMITED_LEVELS:
                 continue
+            count = figures[0]
             at = _minute_number(minute)
+            hour = at // 60
             name = (host_id, dataset, level)
-            key = self._keys.get(name)
+            key = keys.get(name)
             if key is None:
                 key = self._add(name, at, newest)
             else:
-                self._keys.move_to_end(name)
-            host = self._hosts[host_id]
-            hour = at // 60
-            if hour > key.hour:
-                key.hour, key.last, key.sum = hour, key.sum, 0
-                self._set_budget(level, key, host)
+                keys.move_to_end(name)
+                if hour > key.hour:
+                    key.hour, key.last, key.sum = hour, key.sum, 0
+                    self._set_budget(level, key, self._hosts[host_id])
             minutes = key.minutes
             before = minutes.pop(at, 0)
             after = minutes[at] = before + count
@@ -321,9 +335,10 @@ class Surges:
                 del minutes[next(iter(minutes))]
             budget = key.budget
             if hour == key.hour:
-                key.sum += (after if after <= budget else key.surging_minute) - (
-                    before if before <= budget else key.surging_minute
-                )
+                if after <= budget:
+                    key.sum += count
+                else:
+                    key.sum += key.surging_minute - (before if before <= budget else key.surging_minute)
             surge = key.surge
             if after > budget:
                 if surge is None and at > key.told:
@@ -335,13 +350,13 @@ class Surges:
                 shift = (-(-after // budget) - 1).bit_length()
                 if level == "error":
                     shift = min(shift, _ERROR_SHIFT)
-                over[minute, level] = _Group(at, surge, max(0, budget - before), shift)
+                over[cell] = _Group(at, surge, max(0, budget - before), shift)
             if surge is not None:
                 surge.seen += count
                 surge.peak = max(surge.peak, after)
                 if 2 * after > budget:
                     surge.loud = max(surge.loud, at)
-                    surge.host_mark = host.newest
+                    surge.host_mark = self._hosts[host_id].newest
                     surge.others_mark = self._others(host_id)
         if over:
             self._thin(batch, chunk, over, exemption)
@@ -349,7 +364,7 @@ class Surges:
         return self._changes
 
     def _thin(self, batch: Batch, chunk: Chunk, over: Mapping[tuple[str, str], _Group], exemption: Exemption) -> None:
-        prefix = event_id_prefix(batch.host, batch.stream, batch.epoch)
+        ids = blake2b(event_id_prefix(batch.host, batch.stream, batch.epoch).encode(), digest_size=4)
         exempt = exemption(batch)
         kept = []
         for i, (minute, level, raw) in enumerate(chunk.tags):
@@ -361,10 +376,18 @@ class Surges:
                 continue
             surge = group.surge
             exemplar = surge is not None and surge.exemplar(group.minute, _text_of(raw))
-            if exemplar or _RAISED.search(chunk.documents[i]) or (exempt is not None and exempt(raw, minute, level)):
+            document = chunk.documents[i]
+            if (
+                exemplar
+                or (not document.endswith(raw[1:]) and _RAISED.search(document))  # a rule has changed it
+                or (exempt is not None and exempt(raw, minute, level))
+            ):
                 kept.append(i)
-            elif _hash(prefix, batch.seq + chunk.numbers[i]) & group.mask == 0:
-                chunk.documents[i] = b'{"event.sample_rate":%d,' % (group.mask + 1) + chunk.documents[i][1:]
+                continue
+            identity = ids.copy()
+            identity.update(b"%x" % (batch.seq + chunk.numbers[i]))
+            if int.from_bytes(identity.digest(), "little") & group.mask == 0:
+                chunk.documents[i] = b'{"event.sample_rate":%d,' % (group.mask + 1) + document[1:]
                 kept.append(i)
             else:
                 if surge is not None:
@@ -538,7 +561,3 @@ class Surges:
 @lru_cache(maxsize=10_000)
 def _never_limited(dataset: str) -> bool:
     return _NEVER_LIMITED.search(dataset) is not None
-
-
-def _hash(prefix: str, seq: int) -> int:
-    return int.from_bytes(blake2b(f"{prefix}{seq:x}".encode(), digest_size=4).digest(), "little")
