@@ -6,12 +6,13 @@ import json
 import os
 import random
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ezadmin_agent.logs.file import FileSource
+from ezadmin_agent.logs.file import HEAD, FileSource
 from ezadmin_agent.logs.source import MAX_BYTES, MAX_LINE
 
 
@@ -199,6 +200,90 @@ def test_copytruncate_takes_the_rest_from_the_copy(path: Path) -> None:
     assert tail.read() == ["five"]
 
 
+def test_emptied_more_than_once_while_the_agent_was_down(path: Path) -> None:
+    write(path.with_name("app.log.1"), "read long ago")
+    time.sleep(0.01)
+    tail = Tail(path)
+    write(path, "one")
+    assert tail.read() == ["one"]
+    write(path, "two")
+    for number in (2, 3, 4):
+        shutil.copy(path, path.with_name(f"app.log.{number}"))
+        os.truncate(path, 0)
+        time.sleep(0.01)  # times of files are as coarse as the kernel's ticks
+        write(path, f"after copy {number}")
+    tail.crash()
+    assert tail.read() == ["two", "after copy 2", "after copy 3", "after copy 4"]
+    tail.crash()
+    assert tail.read() == []
+
+
+def test_emptied_more_than_once_when_all_before_was_read(path: Path) -> None:
+    tail = Tail(path)
+    write(path, "one")
+    assert tail.read() == ["one"]
+    for number in (1, 2):
+        shutil.copy(path, path.with_name(f"app.log.{number}"))
+        os.truncate(path, 0)
+        time.sleep(0.01)
+        write(path, f"after copy {number}")
+    assert tail.read() == ["after copy 1", "after copy 2"]
+
+
+@pytest.mark.parametrize("lines", [1, 100], ids=["short", "longer than the head"])
+def test_emptied_and_filled_again_between_look_and_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    tail = Tail(path)
+    write(path, *[f"line {number} of the old file" for number in range(lines)])
+    tail.read()
+    write(path, "the last line")
+    real = os.pread
+
+    def pread(fd: int, size: int, offset: int) -> bytes:
+        if size > HEAD:  # the read of lines, behind the look
+            monkeypatch.setattr(os, "pread", real)
+            shutil.copy(path, path.with_name("app.log.1"))
+            os.truncate(path, 0)
+            write(path, *[f"line {number} of the new file, longer" for number in range(lines + 5)])
+        return real(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    found = tail.read() + tail.read()
+    assert found == ["the last line", *[f"line {number} of the new file, longer" for number in range(lines + 5)]]
+
+
+def test_another_log_beside_is_not_taken_for_a_rotated_file(path: Path) -> None:
+    beside = [path.with_name(name) for name in ("app.log-errors", "app.log.audit", "app.log.lock")]
+    tail = Tail(path)
+    write(path, "one")
+    assert tail.read() == ["one"]
+    path.rename(path.with_name("app.log.1"))
+    for other in beside:
+        write(other, "of another log")
+    write(path, "two")
+    assert tail.read() == ["two"]
+    shutil.copy(path, path.with_name("app.log.2"))
+    os.truncate(path, 0)
+    for other in beside:
+        write(other, "of another log")
+    write(path, "three")
+    assert tail.read() == ["three"]
+
+
+@pytest.mark.parametrize(
+    "name", ["app.log.1", "app.log-20261124", "app.log.2026-11-24", "app.log.20261124-08", "app.log.old"]
+)
+def test_names_of_rotated_files(path: Path, name: str) -> None:
+    tail = Tail(path)
+    write(path, "one")
+    assert tail.read() == ["one"]
+    write(path, "two")
+    shutil.copy(path, path.with_name(name))
+    os.truncate(path, 0)
+    assert tail.read() == ["two"]
+
+
 def test_removed_and_made_anew(path: Path) -> None:
     tail = Tail(path)
     write(path, "one")
@@ -238,15 +323,21 @@ def test_random_schedule_gives_every_line_once(path: Path, seed: int) -> None:
             path.touch()
         elif action == "copy" and not delayed:
             # something of the file must have been read, or nothing tells the copy from any other file
-            for look in (True, False):
-                writer.write(f"line {written} before the copy\n")
-                written += 1
+            writer.write(f"line {written} before the copy\n")
+            written += 1
+            writer.flush()
+            tail.read()
+            for _ in range(chance.choice([1, 1, 2, 3])):
+                for _ in range(chance.choice([0, 1, 50])):
+                    writer.write(f"line {written} before the copy\n")
+                    written += 1
                 writer.flush()
-                if look:
-                    tail.read()
-            generation += 1
-            shutil.copy(path, path.with_name(f"app.log.{generation}"))
-            os.truncate(path, 0)
+                generation += 1
+                shutil.copy(path, path.with_name(f"app.log.{generation}"))
+                os.truncate(path, 0)
+                time.sleep(0.005)  # times of files are as coarse as the kernel's ticks
+            if chance.random() < 0.5:
+                tail.crash()
             tail.read()
         elif action == "read":
             tail.read()

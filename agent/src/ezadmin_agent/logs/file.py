@@ -10,7 +10,8 @@ file's first bytes, by which a new file under an old inode, and a file that was 
 * Rotated while the agent was down, or more than once between two looks: the old file is found among its siblings by
   inode and head, and those between it and the present one by their time of change.
 * Emptied (copytruncate): read again from its begin, after what is new in the copy, if there is one under a sibling's
-  name. (A line written between the copy and the emptying is lost for every reader: so that way of rotating is.)
+  name, and after the copies that are younger, if it was emptied more than once between two looks. (A line written
+  between the copy and the emptying and not read until then is in no file any more.)
 
 A line without its newline waits; when its file is finished it is taken as it is. A line longer than MAX_LINE is cut,
 and the rest skipped up to its newline. An event of several lines is taken when the line behind it is there, or when it
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable
@@ -40,6 +42,8 @@ CHUNK = 256 << 10
 GRACE = 30.0
 """Seconds for which a renamed file is looked at after the new one appeared."""
 DONE = 8
+_ROTATED = re.compile(r"[.-](\d[\w.:+-]*|old|bak|prev(ious)?|last|save|orig)", re.ASCII)
+_PACKED = (".gz", ".xz", ".zst", ".bz2", ".lz4", ".Z", ".zip")
 
 
 @dataclass
@@ -209,19 +213,25 @@ class FileSource:
         self._open_present(at_end=False)
 
     def _emptied(self, current: _Part) -> None:
-        copy = self._copy_of(current)
-        log.info("%s was emptied: it is read from its begin%s", self.path, f" behind {copy}" if copy else "")
-        if copy is not None:
-            self._parts.pop()
-            self._add(copy, at_end=False)
-            self._parts[-1].offset, self._parts[-1].head = current.offset, current.head
-            self._parts[-1].skip = current.skip
-            self._parts.append(current)
+        copies = self._copies_of(current)
+        behind = f" behind {', '.join(str(path) for path, _ in copies)}" if copies else ""
+        log.info("%s was emptied: it is read from its begin%s", self.path, behind)
+        self._parts.pop()
+        for path, goes_on in copies:
+            if self._add(path, at_end=False) and goes_on:
+                copy = self._parts[-1]
+                copy.offset, copy.head, copy.skip = current.offset, current.head, current.skip
+        self._parts.append(current)
         current.offset, current.head, current.skip = 0, (0, 0), False
         self._changed = True
 
-    def _copy_of(self, part: _Part) -> Optional[Path]:
-        """The sibling that holds what ``part`` held before it was emptied, if it is longer than what was read."""
+    def _copies_of(self, part: _Part) -> list[tuple[Path, bool]]:
+        """The siblings that hold what was in ``part``'s file and is not read yet, the oldest first.
+
+        First, marked True, the copy of what was being read, if it is longer than what was read of it; then those made
+        after it. Nothing if no copy of what was being read is there: then nothing tells copies from older files.
+        """
+        known = {(other.dev, other.ino) for other in self._parts}
         found = []
         for path in self._siblings():
             try:
@@ -230,35 +240,45 @@ class FileSource:
                 continue
             try:
                 stat = os.fstat(fd)
-                known = any((stat.st_dev, stat.st_ino) == (other.dev, other.ino) for other in self._parts)
-                if part.head[0] and stat.st_size > part.offset and not known and _matches(fd, part.head):
-                    found.append((stat.st_mtime_ns, path))
+                if stat.st_size and (stat.st_dev, stat.st_ino) not in known:
+                    same = part.head[0] > 0 and stat.st_size >= part.offset and _matches(fd, part.head)
+                    found.append((stat.st_mtime_ns, path, stat.st_size, same))
             finally:
                 os.close(fd)
-        return max(found)[1] if found and not self._was_done(max(found)[1]) else None
+        found.sort()
+        anchors = [index for index, (_, _, _, same) in enumerate(found) if same]
+        if not anchors:
+            return []
+        anchor = anchors[-1]
+        copies = [(path, index == anchor) for index, (_, path, _, _) in enumerate(found) if index >= anchor]
+        if found[anchor][2] == part.offset:
+            del copies[0]
+        return [(path, goes_on) for path, goes_on in copies if not self._was_done(path)]
 
     def _open_present(self, *, at_end: bool) -> None:
         self._add(self.path, at_end=at_end)
 
-    def _add(self, path: Path, *, at_end: bool) -> None:
+    def _add(self, path: Path, *, at_end: bool) -> bool:
+        """Read this file, too, behind the others; whether it can be read and was not among them."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return
+            return False
         except OSError as error:
             self._tell(f"cannot read {path}: {error.strerror}")
-            return
+            return False
         self._told = None
         found = os.fstat(fd)
         known = [(part.dev, part.ino) for part in self._parts]
         if (found.st_dev, found.st_ino) in known:
             os.close(fd)
-            return
+            return False
         part = _Part(found.st_dev, found.st_ino, 0, (0, 0), False, fd)
         if at_end:
             part.offset = _line_begin(fd, found.st_size)
             part.head = _head(fd, part.offset)
         self._parts.append(part)
+        return True
 
     def _between(self, after: _Part) -> list[Path]:
         """Rotated siblings that were written after ``after`` and never read, the oldest first."""
@@ -283,7 +303,7 @@ class FileSource:
         return [
             self.path.parent / other
             for other in names
-            if other.startswith((f"{name}.", f"{name}-")) and not other.endswith((".gz", ".xz", ".zst", ".bz2"))
+            if other.startswith(name) and _ROTATED.fullmatch(other[len(name) :]) and not other.endswith(_PACKED)
         ]
 
     def _by_inode(self, inode: int) -> list[Path]:
@@ -330,6 +350,8 @@ class FileSource:
     def _take(self, part: _Part, builder: Builder) -> bool:
         """Read a chunk behind the part's offset; whether something was taken, so that there may be more."""
         data = os.pread(part.fd, CHUNK, part.offset)
+        if data and not _matches(part.fd, part.head):
+            return False  # emptied and filled again since the look: the next one notices
         place = 0
         while place < len(data):
             newline = data.find(b"\n", place)
@@ -355,8 +377,9 @@ class FileSource:
             part.skip = newline < 0
             place = end if newline < 0 else newline + 1
         part.offset += place
-        if place and part.head[0] < HEAD:
-            part.head = _head(part.fd, part.offset)
+        if place and part.head[0] < HEAD:  # from what was read, not from the file, which may have been emptied by now
+            more = data[: min(place, HEAD - part.head[0])]
+            part.head = part.head[0] + len(more), zlib.crc32(more, part.head[1])
         return place > 0
 
     def _event_end(self, data: bytes, place: int, end: int) -> Optional[int]:
@@ -387,7 +410,7 @@ class FileSource:
     def _finish(self, part: _Part, builder: Builder) -> None:
         """Take the last line, if it has no newline, and leave the file."""
         data = os.pread(part.fd, MAX_LINE, part.offset).rstrip(b"\n")
-        if data.strip() and not part.skip and not builder.add(data, part.offset):
+        if data.strip() and not part.skip and _matches(part.fd, part.head) and not builder.add(data, part.offset):
             return
         self._done = [*self._done, [part.dev, part.ino, *part.head]][-DONE:]
         os.close(part.fd)
