@@ -18,6 +18,8 @@ from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.signing import VerifyKey
 
 _log = logging.getLogger(__name__)
+MAX_MET = 100_000
+"""Hosts of foreign topics whose names are remembered."""
 
 
 class Host:
@@ -45,6 +47,7 @@ class Directory:
         self._verify_keys = verify_keys
         self._revisions: dict[str, int] = {}
         self._hosts: dict[str, Host] = {}
+        self._met: dict[str, Host] = {}
         self.rules = wire.RulesRecord()
         self.rules_revision = 0
         self.limits: dict[str, tuple[wire.LimitRecord, int]] = {}
@@ -109,7 +112,7 @@ class Directory:
 
     def host(self, host_id: str) -> Host:
         """The host's entry; for one that is not known (signatures off), an entry that names it by its id."""
-        entry = self._hosts.get(host_id)
+        entry = self._hosts.get(host_id) or self._met.get(host_id)
         return Host(host_id, wire.HostRecord(name=host_id)) if entry is None else entry
 
     def limits_of(self, host_id: str) -> tuple[str, ...]:
@@ -121,6 +124,18 @@ class Directory:
         """Whether the host is known and active."""
         entry = self._hosts.get(host_id)
         return entry is not None and entry.state == "active"
+
+    def meet(self, host_id: str, name: str, label: tuple[str, str]) -> None:
+        """Remember what a host of a foreign topic calls itself, for its documents.
+
+        Raises WireError (``host_taken``) if the cmdb knows a host of this id: nobody unsigned speaks for it.
+        """
+        if host_id in self._hosts:
+            raise WireError("host_taken", f"{name!r} would have the host.id {host_id}, which is a host of the cmdb's")
+        if host_id not in self._met:
+            if len(self._met) >= MAX_MET:
+                self._met.clear()
+            self._met[host_id] = Host(host_id, wire.HostRecord(name=name, labels=dict([label])))
 
     def catch_up(self) -> None:
         """Read what there is to read; a directory without a topic (tests) has nothing to."""
