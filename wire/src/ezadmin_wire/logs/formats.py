@@ -74,14 +74,15 @@ class Format:
         name = _first(fields, LOGGERS)
         if name is not None:
             root["log.logger"] = fields.pop(name)
-        return parsed._replace(time=time, level=level, message=message, fields=_bounded(fields), root=root)
+        return parsed._replace(time=time, level=level, message=message, fields=bounded(fields), root=root)
 
 
 def _first(fields: Mapping[str, str], names: tuple[str, ...]) -> Optional[str]:
     return next((name for name in names if name in fields), None)
 
 
-def _bounded(fields: Mapping[str, str]) -> dict[str, str]:
+def bounded(fields: Mapping[str, str]) -> dict[str, str]:
+    """``fields`` as the flattened ``fields`` of an event takes them: so many, so long, with names that can be."""
     bounded: dict[str, str] = {}
     for name, value in fields.items():
         # levels in a batch's header are counted by looking for the key "log.level"; Elasticsearch refuses NUL and ""
@@ -106,20 +107,24 @@ def _json(text: str) -> Optional[dict[str, str]]:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    return flat(value) if isinstance(value, dict) else {}
+
+
+def flat(table: Mapping[str, Any]) -> dict[str, str]:
+    """The members of an object, nested ones by dotted name, as text; at most twice :data:`MAX_FIELDS` of them."""
     found: dict[str, str] = {}
-    if isinstance(value, dict):
-        for name, inner in _flat("", value, MAX_DEPTH):
-            found[name] = _clean(inner)
-            if len(found) >= 2 * MAX_FIELDS:
-                break
+    for name, inner in _flatten("", table, MAX_DEPTH):
+        found[name] = _clean(inner)
+        if len(found) >= 2 * MAX_FIELDS:
+            break
     return found
 
 
-def _flat(prefix: str, table: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
+def _flatten(prefix: str, table: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
     for key, value in table.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and depth > 1:
-            yield from _flat(f"{name}.", value, depth - 1)
+            yield from _flatten(f"{name}.", value, depth - 1)
         elif isinstance(value, str):
             yield name, value
         elif value is not None:
