@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ezadmin_pipeline.families import KEPT, IndexSettings
+from ezadmin_pipeline.foreign import FORMATS, Foreign
 from ezadmin_wire import WireError
 from ezadmin_wire.elastic import ElasticConnection
 from ezadmin_wire.kafka import KafkaConnection
@@ -70,6 +72,8 @@ class Settings:
     surges: SurgeSettings = field(default_factory=SurgeSettings)
     indices: IndexSettings = field(default_factory=IndexSettings)
 
+    foreign: tuple[Foreign, ...] = ()
+    """Topics of other programs that are read, too."""
     own_key: Path | None = None
     """The key that a worker's own figures and errors are signed with; without it there are none."""
     own_host_id: str | None = None
@@ -120,6 +124,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         "config_public_key",
         "member",
         "metrics_listen",
+        "foreign",
         "own",
         "surges",
         "retention",
@@ -159,6 +164,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         values["member"] = _text(table, "member", where)
     if "metrics_listen" in table:
         values["metrics_listen"] = address(_text(table, "metrics_listen", where), f"{where}: metrics_listen")
+    values["foreign"] = _foreign(table.get("foreign", []), values["names"], where)
     own = _table(table, "own", where)
     for name in own:
         if name not in ("key", "host_id"):
@@ -212,6 +218,33 @@ def _indices(retention: Mapping[str, Any], indices: Mapping[str, Any], where: st
         if type(value) is not int or not least <= value <= most:
             raise SettingsError(f"{where_indices}: {name} = {value!r}: write a whole number from {least} to {most}")
     return IndexSettings(kept={**KEPT, **retention}, **indices)
+
+
+def _foreign(tables: Any, names: Names, where: str) -> tuple[Foreign, ...]:
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        raise SettingsError(f"{where}: write [[foreign]] above the settings of each foreign topic")
+    found: dict[str, Foreign] = {}
+    known = [member.name for member in fields(Foreign)]
+    for table in tables:
+        here = f"{where}: [[foreign]]"
+        for name in table:
+            if name not in known:
+                raise SettingsError(f"{here}: unknown setting {name!r}; known are {', '.join(known)}")
+        values = {name: _text(table, name, here) for name in known if name in table and name != "hosts"}
+        topic = _text(table, "topic", here)
+        if topic.startswith(f"{names.prefix}.") or topic in found:
+            why = "is one of ezadmin's own" if topic not in found else "stands twice"
+            raise SettingsError(f"{here}: topic = {topic!r} {why}")
+        values.setdefault("dataset", re.sub("[^a-z0-9._-]", "-", topic.lower()).lstrip("._-")[:64])
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", values["dataset"]):
+            raise SettingsError(f"{here}: dataset = {values['dataset']!r}: write a-z, 0-9, '.', '_' and '-', at most 64")
+        if values.get("format", FORMATS[0]) not in FORMATS:
+            raise SettingsError(f"{here}: format = {values['format']!r}: write one of {', '.join(FORMATS)}")
+        hosts = table.get("hosts", ["*"])
+        if not isinstance(hosts, list) or not hosts or not all(isinstance(one, str) and one for one in hosts):
+            raise SettingsError(f'{here}: hosts = {hosts!r}: write patterns of names, such as ["web-*"]')
+        found[topic] = Foreign(**values, hosts=tuple(hosts))
+    return tuple(found.values())
 
 
 def address(text: str, where: str) -> Address:
