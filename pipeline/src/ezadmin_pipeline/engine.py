@@ -40,6 +40,7 @@ from ezadmin_pipeline.deadletters import line_letter, message_letter, rollup_let
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable, action
+from ezadmin_pipeline.foreign import LABEL, ForeignReader, numbering
 from ezadmin_pipeline.indexer import Chunk, Indexer, refuses
 from ezadmin_pipeline.lines import BadLine, Bounds
 from ezadmin_pipeline.ranges import Ranges
@@ -208,6 +209,7 @@ class Engine:
         self._thresholds = thresholds.Thresholds(directory)
         self._caught_up = float("-inf")
         self._refused: dict[str, float] = {}
+        self._foreign = {foreign.topic: ForeignReader(foreign, self._names) for foreign in settings.foreign}
         self.shards: dict[tuple[str, int], Shard] = {}
         self.indexer = Indexer(
             elastic,
@@ -290,7 +292,11 @@ class Engine:
             return
         shard.next = message.offset + 1
         try:
-            self._take(shard, message, self._decode(message))
+            foreign = self._foreign.get(message.topic)
+            if foreign is None:
+                self._take(shard, message, self._decode(message))
+            else:
+                self._take_foreign(shard, message, foreign)
         except WireError as error:
             _log.warning(
                 "dead letter: %s/%d/%d: %s",
@@ -338,12 +344,23 @@ class Engine:
         self.resent += batch.n - sum(b - a for a, b in new)
         if not new:
             return
+        self._decide(shard, message, batch, new)
+        seen.add(batch.seq, batch.seq + batch.n)
+        self.clocks.check(batch.host, batch.sent, message.taken_ms)
+
+    def _take_foreign(self, shard: Shard, message: Message, foreign: ForeignReader) -> None:
+        # nobody sends it again: what was read is behind the record's ``upto``, so no numbers are kept
+        stream, epoch = numbering(shard.record.topic_id, message.partition)
+        batch = foreign.read(message.value, message.taken_ms, stream, epoch, message.offset)
+        self._directory.meet(batch.host, batch.kid, (LABEL, message.topic))
+        self._decide(shard, message, batch, [(batch.seq, batch.seq + 1)])
+
+    def _decide(self, shard: Shard, message: Message, batch: wire.Batch, new: list[tuple[int, int]]) -> None:
+        """Make documents of the lines of ``batch`` whose numbers lie in ``new``, count them and hand them on."""
         counted = batch.topic == self._names.logs
         chunk = Chunk(shard, message.offset, fresh=message.offset >= shard.end and not counted, context=batch)
         bounds = Bounds.around(message.taken_ms)
         bad = self._documents.make(chunk, batch, new, bounds)
-        seen.add(batch.seq, batch.seq + batch.n)
-        self.clocks.check(batch.host, batch.sent, message.taken_ms)
         if counted:
             self._count(shard, batch, chunk)
         else:
