@@ -30,12 +30,14 @@ import orjson
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic
+from ezadmin_pipeline.foreign import LABEL, ForeignReader
 from ezadmin_pipeline.indexer import Chunk, Indexer
-from ezadmin_pipeline.letters import Letter, batch_of_line
+from ezadmin_pipeline.letters import Letter, batch_of_line, meet
 from ezadmin_pipeline.settings import Settings
+from ezadmin_wire import WireError
 from ezadmin_wire.batch import ANY_DATASET, Batch
 from ezadmin_wire.ids import is_host_id
-from ezadmin_wire.times import now
+from ezadmin_wire.times import now, parse_time
 
 GENERATION = "edited"
 """The stream that the lines of edited messages are numbered in."""
@@ -105,6 +107,7 @@ class EditedLetter:
         self._directory = directory
         self.stored = self.present = self.ignored = 0
         self._refusals: list[str] = []
+        self._foreign = {foreign.topic: foreign for foreign in settings.foreign}
 
     def write(self, letter: Letter, text: bytes, by: str, host: str | None = None) -> None:
         """Store the lines of ``text`` in the place of ``letter``; ``host``: whose they are, if the letter does not say.
@@ -115,6 +118,9 @@ class EditedLetter:
         if not lines:
             raise EditRefused("no line is left; to do nothing with a letter, drop it")
         batch = self._batch(letter, lines, host)
+        meet(letter, self._directory)
+        if batch.stream == GENERATION and letter.text("topic") in self._foreign:
+            self._directory.meet(batch.host, batch.kid, (LABEL, letter.text("topic")))
         maker = DocumentMaker(self._settings.names, self._directory, lambda: datetime.now(UTC))
         # "fresh" makes a 409 known as such: here it says that an earlier edit, or a replay, has stored the line
         chunk = Chunk(self, 0, fresh=True, context=None)
@@ -142,6 +148,14 @@ class EditedLetter:
             raise EditRefused(f"letters of kind {kind!r} are not edited: replay or drop it")
         if topic in (names.state, names.jobs):
             raise EditRefused(f"what stands in {topic} is the agent's word alone, and comes again: replay or drop it")
+        digest = hashlib.blake2b(letter.id.encode() + b"\n" + letter.value, digest_size=8).hexdigest()
+        if kind == "message" and topic in self._foreign:
+            reader = ForeignReader(self._foreign[topic], names)
+            taken = int(parse_time(letter.text("time")).timestamp() * 1000)
+            try:
+                return reader.read(b"\n".join(lines), taken, GENERATION, digest, 0)
+            except WireError as error:
+                raise EditRefused(f"{error.reason}: {error}") from error
         if kind == "line":
             if len(lines) != 1:
                 raise EditRefused(f"the letter is one line, and now has {len(lines)}")
@@ -153,13 +167,12 @@ class EditedLetter:
         if not dataset:
             first = orjson.loads(changed(lines[0], {}, ()))
             dataset = str(first.get("event.dataset", ""))
-        digest = hashlib.blake2b(letter.id.encode() + b"\n" + letter.value, digest_size=8)
         return Batch(
             host=host,
             kid="",
             topic=names.metrics if topic == names.metrics else names.logs,
             stream=GENERATION,
-            epoch=digest.hexdigest(),
+            epoch=digest,
             seq=0,
             n=len(lines),
             dataset=ANY_DATASET if topic == names.metrics else dataset,

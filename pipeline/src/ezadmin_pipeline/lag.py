@@ -50,7 +50,8 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _run(settings: Settings, options: argparse.Namespace) -> int:
     if not 0 < options.over <= 3600:
         raise SettingsError(f"--over {options.over:g}: write seconds above 0, up to 3600")
-    found = look(settings, [settings.names.metrics, settings.names.logs], options.over)
+    names = settings.names
+    found = look(settings, [names.metrics, names.logs, *(foreign.topic for foreign in settings.foreign)], options.over)
     total = summed(found)
     if options.json:
         print(json.dumps({"partitions": [_plain(one) for one in found], "total": _plain(total)}))

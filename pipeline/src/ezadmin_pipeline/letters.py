@@ -20,6 +20,8 @@ from ezadmin_pipeline.deadletters import DeadLetters, line_letter
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable, action
+from ezadmin_pipeline.foreign import LABEL
+from ezadmin_pipeline.foreign import host_id as foreign_host_id
 from ezadmin_pipeline.indexer import Chunk, Indexer
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.settings import Settings
@@ -265,6 +267,13 @@ def batch_of_line(letter: Letter, line: bytes, names: Names) -> Batch:
     )
 
 
+def meet(letter: Letter, directory: Directory) -> None:
+    """Tell the directory what the host of a foreign topic calls itself, if the letter is of one."""
+    host, name, topic = letter.host, letter.text("orig.kid"), letter.text("topic")
+    if name and host == foreign_host_id(topic, name):
+        directory.meet(host, name, (LABEL, topic))
+
+
 class _LineWriter:
     """Writes single lines into Elasticsearch; what dies again becomes a new letter of the same name."""
 
@@ -275,6 +284,7 @@ class _LineWriter:
         today: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731
         self._dead = 0
         self.ignored = 0
+        self._directory = directory
         self._documents = DocumentMaker(names, directory, today)
         self._letters = DeadLetters(settings.kafka, names.dlq)
         # nothing is waited for: an index that still refuses gives the letter back at once
@@ -284,6 +294,7 @@ class _LineWriter:
 
     def write(self, letter: Letter) -> None:
         batch = batch_of_line(letter, letter.value, self._names)
+        meet(letter, self._directory)
         chunk = Chunk(self, int(letter.text("offset")), fresh=False, context=(letter, batch))
         for _, raw, error in self._documents.make(chunk, batch, [(batch.seq, batch.seq + 1)]):
             self._bury(letter, batch, raw, error.reason, str(error))

@@ -237,7 +237,9 @@ def _foreign(tables: Any, names: Names, where: str) -> tuple[Foreign, ...]:
             raise SettingsError(f"{here}: topic = {topic!r} {why}")
         values.setdefault("dataset", re.sub("[^a-z0-9._-]", "-", topic.lower()).lstrip("._-")[:64])
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", values["dataset"]):
-            raise SettingsError(f"{here}: dataset = {values['dataset']!r}: write a-z, 0-9, '.', '_' and '-', at most 64")
+            raise SettingsError(
+                f"{here}: dataset = {values['dataset']!r}: write a-z, 0-9, '.', '_' and '-', at most 64"
+            )
         if values.get("format", FORMATS[0]) not in FORMATS:
             raise SettingsError(f"{here}: format = {values['format']!r}: write one of {', '.join(FORMATS)}")
         hosts = table.get("hosts", ["*"])

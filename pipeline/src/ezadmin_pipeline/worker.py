@@ -104,7 +104,9 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._topics = [settings.names.metrics, settings.names.logs]
+        self._foreign = [foreign.topic for foreign in settings.foreign]
         self._notes: queue.SimpleQueue[tuple[str, list[TopicPartition]]] = queue.SimpleQueue()
+        self._reading: set[str] = set()
         self._to_assign: set[TopicPartition] = set()
         self._retry_assign = 0.0
         self._reread: dict[TopicPartition, int] = {}
@@ -234,7 +236,7 @@ class Worker:
                     raise UnknownTopicOrPartitionError(
                         f"topic {topic} does not exist (yet); ezadmin-pipeline setup makes it"
                     )
-            self._consumer.subscribe(self._topics, listener=_Listener(self._notes))
+            self._subscribe(self._ids.read(self._foreign) if self._foreign else ())
             _log.info("working in consumer group %s", settings.names.consumer_group("pipeline"))
             while self._stop_at is None:
                 try:
@@ -250,6 +252,14 @@ class Worker:
             consumer, self._consumer = self._consumer, None
             consumer.close(autocommit=False, timeout_ms=2_000)
         self._leave()
+
+    def _subscribe(self, foreign: Iterable[str]) -> None:
+        """Read our own topics, and the ``foreign`` ones that there are: one that is missing holds nothing up."""
+        self._reading = {*self._topics, *foreign}
+        for topic in self._foreign:
+            if topic not in self._reading:
+                _log.warning("foreign topic %s does not exist (yet); it is read from when it is made", topic)
+        self._consumer.subscribe(sorted(self._reading), listener=_Listener(self._notes))
 
     def _turn(self) -> None:
         self._apply_notes()
@@ -375,7 +385,7 @@ class Worker:
             return
         self._consumer.pause(*waiting)
         try:
-            ids = self._ids.read(self._topics)
+            ids = self._ids.read([*self._topics, *self._foreign])
             begins = self._consumer.beginning_offsets(waiting, timeout_ms=5_000)
             ends = self._consumer.end_offsets(waiting, timeout_ms=5_000)
             for place in waiting:
@@ -418,10 +428,12 @@ class Worker:
         self._next_barrier = now + self._settings.commit_interval
         self._next_id_check = now + _ID_CHECK
         try:
-            ids = self._ids.read(self._topics)
+            ids = self._ids.read([*self._topics, *self._foreign])
         except KafkaError as error:
             _log.warning("nothing is committed while Kafka does not say which topics it has: %s", error)
             return
+        if self._consumer is not None and not ids.keys() <= self._reading:
+            self._subscribe(topic for topic in self._foreign if topic in ids)
         start = time.perf_counter()
         try:
             done, lost = self.engine.barrier(ids)
