@@ -309,8 +309,10 @@ class Indexer:
         if self.away is not None:
             _log.info("Elasticsearch takes documents again")
             self.away = None
-        if not answer["errors"] and not self._refused:
+        if not answer["errors"]:
             for chunk in chunks:
+                for index in self._refused.keys() & set(chunk.indices) if self._refused else ():
+                    del self._refused[index]
                 if chunk.owner.live:
                     chunk.owner.settled(len(chunk.documents))
             return False
