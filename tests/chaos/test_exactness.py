@@ -23,7 +23,7 @@ from ezadmin_testing.proxy import CuttingProxy
 from ezadmin_testing.search import search_all
 
 from ezadmin_pipeline.rollups import HOST_MINUTE, keys_of
-from ezadmin_wire.config import RULES_KEY, Match, Rule, RulesRecord
+from ezadmin_wire.config import RULES_KEY, LimitRecord, Match, Rule, RulesRecord, limit_key
 from ezadmin_wire.ids import event_id
 from ezadmin_wire.names import Names
 
@@ -43,6 +43,21 @@ RULES = [
     Rule("mask", "mask", Match(hosts=["sim-0001", "sim-0007"]), {"pattern": r"192\.0\.2\.\d+", "replacement": "x"}),
     Rule("label", "label", Match(fields={"log.level": "warn*"}), {"name": "team", "value": "web"}),
 ]
+LIMIT = LimitRecord(simulated_hosts.FIGURE, "*", 0.71, 0.51, 0.91, 0.81)
+
+
+def expected_alerts(number: int, ticks: int, start: datetime) -> list[tuple[str, str, str]]:
+    """(host.id, sample time, new state) of every change that LIMIT makes of a host's figures, worked out the plain way."""
+    state, found = "ok", []
+    for tick in range(ticks):
+        value = simulated_hosts.figure(number, tick)
+        critical = value >= 0.81 if state == "critical" else value >= 0.91
+        warning = value >= 0.71 if state == "ok" else value >= 0.51
+        new = "critical" if critical else "warning" if warning else "ok"
+        if new != state:
+            found.append((simulated_hosts.host_id(number), simulated_hosts.tick_time(tick, start), new))
+            state = new
+    return found
 
 
 class Storm:
@@ -62,6 +77,7 @@ class Storm:
         self.lines = 0
         self.agents: Process | None = None
         self.done: Counter[str] = Counter()
+        fleet.publish(limit_key("cpu"), LIMIT)
         for number in range(HOSTS):
             self.relabel(number)
         fleet.publish(RULES_KEY, RulesRecord(RULES))
@@ -73,7 +89,8 @@ class Storm:
     def relabel(self, number: int) -> None:
         """A config record changes."""
         labels = {"site": self.rng.choice(["seoul", "busan"]), "rack": f"r{self.rng.randint(1, 9)}"}
-        self.fleet.publish_host(simulated_hosts.host_id(number), self.keys[number], labels=labels)
+        host = simulated_hosts.host_id(number)
+        self.fleet.publish_host(host, self.keys[number], labels=labels, limits=["cpu"])
 
     def send(self, lines: int) -> Process:
         """Let every host go on until it has sent ``lines`` lines."""
@@ -199,10 +216,10 @@ class Storm:
         assert {(cell[2], cell[3]) for cell in sums["sampled"] if cell[0] == HOST_MINUTE} == surging
         assert {hit["_source"]["host.id"] for hit in hits if "event.sample_rate" in hit["_source"]} <= flooded
         assert self.fleet.dead_letters() == []
-        self.check_surges(surging)
+        self.check_alerts(surging)
 
-    def check_surges(self, surging: set[tuple[str, str]]) -> None:
-        """Each surge was told once in Elasticsearch, and in Kafka under the same id."""
+    def check_alerts(self, surging: set[tuple[str, str]]) -> None:
+        """Each surge and each change of a limit was told once in Elasticsearch, and in Kafka under the same id."""
         pattern = f"{self.fleet.names.prefix}-alerts-*"
         wait_until(
             lambda: {hit["_id"] for hit in self.fleet.search_all(pattern, False)} == set(self.fleet.told_alerts()),
@@ -215,6 +232,15 @@ class Storm:
             (alert["host.id"], alert["alert.item"]) for alert in surges if alert["alert.state"] == "warning"
         )
         assert begun == {(host, f"{simulated_hosts.DATASET}/{level}"): 1 for host, level in surging}
+        changes = Counter(
+            (alert["host.id"], alert["@timestamp"], alert["alert.state"])
+            for alert in (hit["_source"] for hit in hits)
+            if alert["event.dataset"] == "alert.threshold"
+        )
+        ticks = self.lines // simulated_hosts.BATCH
+        wanted = [change for number in range(HOSTS) for change in expected_alerts(number, ticks, self.start)]
+        assert changes == Counter(wanted)
+        assert len(wanted) > HOSTS
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ezadmin_agent.sender import Sender
 from ezadmin_agent.spool import SpoolFull, Spools, StreamSpec
+from ezadmin_wire.batch import ANY_DATASET
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
@@ -27,6 +28,7 @@ from ezadmin_wire.times import format_time
 LEVELS = ("info", "info", "info", "info", "info", "info", "warning", "warning", "error", "critical")
 DATASET = "test.simulated"
 BATCH = 100
+FIGURE = "system.cpu.total.norm.pct"
 
 
 def host_id(number: int) -> str:
@@ -67,6 +69,23 @@ def line(number: int, i: int, start: datetime) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def figure(number: int, tick: int) -> float:
+    """What host ``number`` measures at its tick ``tick``: it goes up and down, no two hosts alike."""
+    return ((tick * 7 + number * 3 + tick // 5) % 20) / 20
+
+
+def tick_time(tick: int, start: datetime) -> str:
+    """When tick ``tick`` of a host is: each ten seconds; there is one for each BATCH lines."""
+    return format_time(start + timedelta(seconds=10 * tick))
+
+
+def metrics(number: int, tick: int, start: datetime) -> bytes:
+    """The document of a tick."""
+    when = tick_time(tick, start)
+    fields = {"@timestamp": when, "event.created": when, "event.dataset": "system.host", FIGURE: figure(number, tick)}
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
 def load_key(state: Path, number: int) -> SigningKey:
     """The key of a simulated host, made when it is first asked for."""
     path = state / f"{number}.key"
@@ -82,8 +101,13 @@ class SimulatedHost:
     def __init__(self, number: int, state: Path, names: Names, kafka: str, proxy: str | None, start: datetime) -> None:
         self.number = number
         self._start = start
-        self._spools = Spools(state / f"spool-{number}", [StreamSpec("logs", names.logs, priority=1, droppable=False)])
+        streams = [
+            StreamSpec("logs", names.logs, priority=1, droppable=False),
+            StreamSpec("metrics", names.metrics, priority=1, droppable=False),
+        ]
+        self._spools = Spools(state / f"spool-{number}", streams)
         self._spool = self._spools["logs"]
+        self._ticks = self._spools["metrics"]
         options = {"request_timeout_ms": 5_000, "delivery_timeout_ms": 10_000, "reconnect_backoff_max_ms": 500}
         if proxy:
             options["proxy_url"] = proxy
@@ -109,7 +133,15 @@ class SimulatedHost:
                 break
             position, count = position + n, count - n
         self._spool.sync()
+        self._tick(position // BATCH)
         return position < upto
+
+    def _tick(self, upto: int) -> None:
+        for tick in range(self._ticks.positions.get("tick", 0), upto):
+            when = tick_time(tick, self._start)
+            line = metrics(self.number, tick, self._start)
+            self._ticks.append([line], dataset=ANY_DATASET, tmin=when, tmax=when, positions={"tick": tick + 1})
+        self._ticks.sync()
 
     def finish(self, timeout: float) -> bool:
         """Whether all that was written is acknowledged within ``timeout`` seconds."""
