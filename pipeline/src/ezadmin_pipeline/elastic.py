@@ -51,12 +51,11 @@ class _Bytes(NdjsonSerializer):
         return bytes(data)
 
 
-class _Answers(OrjsonSerializer):
-    """Leaves the items undecoded of a bulk that was asked for errors alone (``filter_path``) and says first that it has
-    none: decoding hundreds of equal items would cost as much as compressing the request."""
+class _Undecoded(OrjsonSerializer):
+    """Leaves answers as they came: see :meth:`ElasticClient.request`."""
 
     def json_loads(self, data: Any) -> Any:
-        return {"errors": False} if data.startswith(b'{"errors":false,"items":') else super().json_loads(data)
+        return bytes(data)
 
 
 class ElasticClient:
@@ -74,7 +73,7 @@ class ElasticClient:
         self._client = Elasticsearch(
             **options,
             connections_per_node=connections,
-            serializers={"application/json": _Answers(), "application/x-ndjson": _Bytes()},
+            serializers={"application/json": _Undecoded(), "application/x-ndjson": _Bytes()},
         )
 
     def request(
@@ -90,10 +89,21 @@ class ElasticClient:
                 del headers["content-encoding"]
         target = path + ("?" + "&".join(f"{name}={value}" for name, value in params.items()) if params else "")
         answer = self._perform(method, target, headers | self._sign_in, body)
-        status = answer.meta.status
-        if status == 401 or (status == 403 and _refuses_user(answer.body)):
-            raise SignInRefused(f"{self._connection} answered {status} to {method} {path}: {reason(answer.body)}")
-        return status, answer.body
+        status, found = answer.meta.status, answer.body
+        if isinstance(found, bytes):
+            found = self._decoded(found, params)
+        if status == 401 or (status == 403 and _refuses_user(found)):
+            raise SignInRefused(f"{self._connection} answered {status} to {method} {path}: {reason(found)}")
+        return status, found
+
+    def _decoded(self, answer: bytes, params: Mapping[str, str] | None) -> Any:
+        # the items of a bulk without errors say nothing, to decode them would cost as much as compressing the request
+        if params is not None and "filter_path" in params and answer.startswith(b'{"errors":false,'):
+            return {"errors": False}
+        try:
+            return orjson.loads(answer)
+        except orjson.JSONDecodeError as error:
+            raise Unavailable(f"{self._connection}: the answer is no JSON: {error}") from error
 
     def _perform(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Any:
         for attempts_left in reversed(range(len(self._connection.urls))):
