@@ -48,9 +48,13 @@ class Arrived:
         """The documents of a stream in the order of their numbers."""
         return [json.loads(line) for name, line in sorted(self.lines.items()) if name[0] == stream]
 
+    def events(self) -> list[dict[str, Any]]:
+        """The events read from files: those of the stream of errors, then the rest."""
+        return [*self.documents("errors"), *self.documents("logs")]
+
     def messages(self) -> list[str]:
         """The messages of the events read from files."""
-        return [document["message"] for document in self.documents("logs")]
+        return [document["message"] for document in self.events()]
 
     def wait(self, condition: Callable[[], object], timeout: float, what: str) -> None:
         """Read until ``condition()`` holds."""
