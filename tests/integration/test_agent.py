@@ -102,14 +102,14 @@ def test_every_dataset_and_log_lines_arrive(host: Host) -> None:
     assert ticks == sorted(set(ticks))  # one batch a tick, strictly increasing
     assert all(found.dataset == "*" for found in arrived.batches if found.stream == "metrics")
 
-    first, second = arrived.documents("logs")
+    first, second = arrived.events()
     assert (first["message"], first["process.name"], first["process.pid"]) == ("error: hello-ez-1", "sshd", 12)
     assert first["log.level"] == "error"
     assert second["@timestamp"] == second["event.created"]
     assert first.keys() | second.keys() <= {field.name for field in LOG_FIELDS}
     levels: dict[str, int] = {}
     for found in arrived.batches:
-        if found.stream == "logs":
+        if found.stream in ("logs", "errors"):
             assert found.dataset == "system.syslog"
             for level, count in found.levels.items():
                 levels[level] = levels.get(level, 0) + count
