@@ -2,8 +2,8 @@
 
 All three come from one pass over /proc/PID/stat (a quarter of what psutil takes for the same). Command lines, with the
 secrets in them masked, and users are read once per process and only of those that are shown. In the documents of the
-busiest they, and what hardly changes, stand when a process is new among them and then once a minute, for they weigh
-more than the figures.
+busiest they stand when a process is new among them and then once a minute, with what hardly changes, for they weigh more
+than the figures.
 The list is an event: metrics keep no source, and as one text it costs an index nothing. Every quarter of an hour it is
 complete; between, it leaves out what does not change: command lines told before, and kernel threads that did nothing
 (docs/decisions).
@@ -132,6 +132,7 @@ def collect_top(reader: Reader, previous: Optional[_State]) -> Sample:
     total = reader.memory().total
     told: set[_Key] = set()
     told_at = None
+    again = True
     if previous is not None:  # what was only primed was not told
         again = previous.told_at is None or at - previous.told_at >= TELL_SECONDS
         told, told_at = (set(), at) if again else (set(previous.told), previous.told_at)
@@ -150,13 +151,14 @@ def collect_top(reader: Reader, previous: Optional[_State]) -> Sample:
             user, command_line = reader.identity(process)
             put(document, "user.name", user)
             document["process.pid"] = process.pid
-            document["process.parent.pid"] = process.parent
-            document["system.process.state"] = STATES.get(process.state, "unknown")
-            document["system.process.memory.rss.pct"] = round(min(1.0, process.rss / total), 4) if total else 0.0
-            document["system.process.num_threads"] = process.threads
-            document["process.start"] = _started(reader, process)
             if command_line:
                 document["process.command_line"] = command_line[:COMMAND_LINE]
+            if again:
+                document["process.parent.pid"] = process.parent
+                document["system.process.state"] = STATES.get(process.state, "unknown")
+                document["system.process.memory.rss.pct"] = round(min(1.0, process.rss / total), 4) if total else 0.0
+                document["system.process.num_threads"] = process.threads
+                document["process.start"] = _started(reader, process)
         documents.append(document)
     return Sample(documents, _State(at, {(p.pid, p.start): p.ticks for p in processes}, frozenset(told), told_at))
 
