@@ -22,6 +22,7 @@ from ezadmin_pipeline.deadletters import line_letter, message_letter, rollup_let
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.indexer import Chunk
+from ezadmin_pipeline.surges import Change
 from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import batch, config, jobs, state
 from ezadmin_wire.logs.parse import Parsed, event
@@ -234,10 +235,21 @@ def alert_documents() -> list[dict[str, Any]]:
         value=0.96,
         limit=0.95,
     )
-    surge = alerts.surge_alert(
-        HOST, members, time=TICK, item="app/error", state="warning", previous="ok", reason="surge", message="…"
+    surge = Change(
+        HOST,
+        "app",
+        "error",
+        over=True,
+        start="2026-11-24T08:15:00.000Z",
+        end="2026-11-24T08:19:59.999Z",
+        peak=4200,
+        budget=600,
+        usual=12.25,
+        seen=16_000,
+        withheld=13_000,
+        templates=[{"template": "payment * failed", "count": 13_400, "example": "payment 4711 failed"}],
     )
-    return [raised, surge]
+    return [raised, surge.alert(members)]
 
 
 def letter_alert() -> Message:

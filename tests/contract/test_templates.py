@@ -12,6 +12,7 @@ import pytest
 from ezadmin_pipeline import alerts
 from ezadmin_pipeline.elastic import ElasticClient
 from ezadmin_pipeline.install import templates
+from ezadmin_pipeline.surges import Change
 from ezadmin_wire.names import Names
 
 FOLDER = Path(__file__).resolve().parents[2] / "es/templates"
@@ -153,7 +154,11 @@ def test_an_alert_is_there_once_and_every_field_is_mapped(elastic: ElasticClient
     )  # fmt: skip
     assert write(elastic, index, orjson.dumps(one), alerts.identity(one))[0] == 201
     assert write(elastic, index, orjson.dumps(one), alerts.identity(one))[0] == 409
-    assert set(one) == set(template("alerts")["template"]["mappings"]["properties"])
+    figures = {"start": WHEN, "end": WHEN, "peak": 900, "budget": 600, "usual": 1.5, "seen": 1800, "withheld": 100}
+    templates = [{"template": "x *", "count": 100, "example": "x 1"}]
+    surge = Change(HOST, "app", "info", over=True, templates=templates, **figures).alert({})
+    assert write(elastic, index, orjson.dumps(surge), alerts.identity(surge))[0] == 201
+    assert set(one) | set(surge) == set(template("alerts")["template"]["mappings"]["properties"])
 
 
 def test_a_metric_is_there_once(elastic: ElasticClient, names: Names) -> None:

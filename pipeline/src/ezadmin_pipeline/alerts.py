@@ -17,6 +17,7 @@ alert.reason    a short stable word: why
 alert.value     the figure that decided, left out where there is none
 alert.limit     the value that it was compared with, left out where there is none
 alert.field     name of the figure
+event.start, event.end, surge.*   of a surge, see :meth:`ezadmin_pipeline.surges.Change.alert`
 message         all of it as a sentence
 =============== =======================================================================================================
 """
