@@ -7,6 +7,8 @@ topic_id        Kafka's id of the topic that ``upto`` counts in; a topic made an
 commit          number of this record, growing by one; also the version of the rollup documents written after it
 upto            the next offset to read: everything before it is in Elasticsearch or among the dead letters
 seen            per ``host/stream/epoch`` the ranges of ``seq`` that were seen
+idle            the day on which something of it came last, of those of ``seen`` of which nothing came on the day of ``saved``;
+                what can be forgotten is: :mod:`ezadmin_pipeline.epochs`
 pending         what belongs to this commit and is written after it: rollup documents, alerts. Whoever reads the record
                 writes them again before anything else; they carry ``commit`` as version, so that changes nothing
 rules_revision  revision of the rules that were in force
@@ -57,6 +59,8 @@ class CommitRecord:
     surges: dict[str, Any] = field(default_factory=dict)
     exemplars: dict[str, Any] = field(default_factory=dict)
     place: tuple[int, int] | None = None
+    idle: dict[str, str] = field(default_factory=dict)
+    saved: str = ""
 
     @property
     def id(self) -> str:
@@ -74,6 +78,7 @@ class CommitRecord:
                 "upto": self.upto,
                 "saved": now(),
                 "seen": self.seen,
+                "idle": self.idle,
                 "pending": {
                     "rollups": [[item.id, item.index, item.full, item.delta] for item in self.rollups],
                     "alerts": self.alerts,
@@ -108,6 +113,8 @@ def load(elastic: Elastic, names: Names, topic: str, partition: int) -> CommitRe
         surges=source["surges"],
         exemplars=source["exemplars"],
         place=(answer["_seq_no"], answer["_primary_term"]),
+        idle=source.get("idle", {}),
+        saved=source["saved"],
     )
 
 

@@ -91,6 +91,10 @@ class Directory:
         """Number of hosts known."""
         return len(self._hosts)
 
+    def knows(self, host_id: str) -> bool:
+        """Whether there is a host of this id, whatever its state."""
+        return host_id in self._hosts
+
     def named(self, reference: str) -> str:
         """The host.id of the host with this id or name. Raises LookupError unless there is exactly one."""
         if reference in self._hosts:

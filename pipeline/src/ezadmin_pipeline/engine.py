@@ -34,7 +34,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from ezadmin_pipeline import alerts, commits, rollups, thresholds
+from ezadmin_pipeline import alerts, commits, epochs, rollups, thresholds
 from ezadmin_pipeline.clocks import Clocks
 from ezadmin_pipeline.deadletters import line_letter, message_letter, rollup_letter
 from ezadmin_pipeline.directory import Directory
@@ -114,6 +114,12 @@ class Shard:
         self.end = end
         """The partition's end when it was assigned: what lies beyond was read by nobody before."""
         self.seen = {name: Ranges((a, b) for a, b in ranges) for name, ranges in record.seen.items()}
+        self.used = {name: record.idle.get(name, record.saved[:10]) for name in record.seen}
+        """Per name of ``seen`` the day on which something of it came last, as of the last commit."""
+        self.touched: set[str] = set()
+        """The names of which something came since."""
+        self.swept = ""
+        """The day on which it was last looked what of ``seen`` can be forgotten."""
         self.delta: dict[Key, Counts] = {}
         self.base: OrderedDict[Key, Counts] = OrderedDict()
         self.outstanding = 0
@@ -335,6 +341,7 @@ class Engine:
 
     def _take(self, shard: Shard, message: Message, batch: wire.Batch) -> None:
         name = f"{batch.host}/{batch.stream}/{batch.epoch}"
+        shard.touched.add(name)
         seen = shard.seen.get(name)
         if seen is None:
             seen = shard.seen[name] = Ranges()
@@ -537,6 +544,7 @@ class Engine:
                 )
             )
         surges, exemplars = shard.surges.dump()
+        idle = self._forget(shard)
         return commits.CommitRecord(
             topic=old.topic,
             partition=old.partition,
@@ -544,6 +552,7 @@ class Engine:
             commit=old.commit + 1,
             upto=shard.next,
             seen={name: ranges.to_list() for name, ranges in shard.seen.items()},
+            idle=idle,
             rollups=pending,
             alerts=list(shard.alerts),
             rules_revision=self._documents.rules_revision,
@@ -552,6 +561,19 @@ class Engine:
             exemplars=exemplars,
             place=old.place,
         )
+
+    def _forget(self, shard: Shard) -> dict[str, str]:
+        """Forget what of ``seen`` can be forgotten; returns ``idle`` of the record to be written."""
+        today = self._today().date().isoformat()
+        shard.used |= dict.fromkeys(shard.touched, today)
+        shard.touched.clear()
+        if shard.swept != today:
+            shard.swept = today
+            all_known = self._settings.signatures != "required"
+            for name in epochs.forgettable(shard.used, today, lambda host: all_known or self._directory.knows(host)):
+                shard.seen.pop(name, None)
+        shard.used = {name: day for name, day in shard.used.items() if name in shard.seen}
+        return {name: day for name, day in shard.used.items() if day != today}
 
     def _know_base(self, shard: Shard) -> bool:
         """Read the stored counts of keys that are not in memory; False if that must wait."""
