@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from ezadmin_agent import registry
+from ezadmin_agent.collectors import cpu
 from ezadmin_agent.reader import Process, Reader, Usage
 from ezadmin_agent.ticks import Ticker
 
@@ -149,3 +150,53 @@ def test_a_bond_counts_its_members_once_and_a_reset_gives_no_peak() -> None:
     assert "system.network.in.bytes_per_sec" not in nics["eth1"]
     assert "system.network.utilization" not in nics["eth1"]
     assert "system.network.link.speed_mbps" not in nics["br0"]
+
+
+def test_node_exporter_reads_the_same_from_its_recordings() -> None:
+    """Its files and its expected values: an implementation of its own, in another language."""
+    root = TREES / "node-exporter"
+    expected = json.loads((root / "expected.json").read_text())
+    psutil.PROCFS_PATH = str(root / "proc")
+    reader = Reader(proc=str(root / "proc"))
+    found: dict[str, float] = {}
+    for name, io in reader.disk_io().items():
+        figures = {
+            "reads_completed": io.read_count,
+            "read_bytes": io.read_bytes,
+            "reads_merged": io.read_merged_count,
+            "read_time_seconds": io.read_time / 1000,
+            "writes_completed": io.write_count,
+            "written_bytes": io.write_bytes,
+            "writes_merged": io.write_merged_count,
+            "write_time_seconds": io.write_time / 1000,
+            "io_time_seconds": io.busy_time / 1000,
+        }
+        found.update({f'node_disk_{what}_total{{device="{name}"}}': value for what, value in figures.items()})
+    for number, times in enumerate(reader.core_times()):
+        found.update(
+            {f'node_cpu_seconds_total{{cpu="{number}",mode="{mode}"}}': getattr(times, mode) for mode in cpu.STATES}
+        )
+    found.update({f"node_sockstat_{name.replace('.', '_')}": value for name, value in reader.sockstat().items()})
+    stats, memory, swap = reader.cpu_stats(), reader.memory(), reader.swap()
+    running, blocked = reader.threads()
+    found.update(
+        {
+            "node_context_switches_total": stats.ctx_switches,
+            "node_intr_total": stats.interrupts,
+            "node_procs_running": float(running or 0),
+            "node_procs_blocked": float(blocked or 0),
+            "node_boot_time_seconds": reader.boot_time(),
+            "node_memory_MemTotal_bytes": memory.total,
+            "node_memory_MemFree_bytes": memory.free,
+            "node_memory_Buffers_bytes": memory.buffers,
+            "node_memory_SwapTotal_bytes": swap.total,
+            "node_memory_SwapFree_bytes": swap.free,
+            "node_vmstat_pswpin": swap.sin / 4096,
+            "node_vmstat_pswpout": swap.sout / 4096,
+        }
+    )
+    assert len(expected) > 200
+    assert {name: found.get(name) for name in expected} == pytest.approx(expected, rel=1e-6)
+    processes = {process.pid: process for process in reader.processes()}
+    assert (processes[1].name, processes[1].parent, processes[1].rss // reader.page_size) == ("systemd", 0, 2507)
+    assert (processes[11].name, processes[11].state) == ("rcu_preempt", "I")
