@@ -20,6 +20,7 @@ from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.elastic import Elastic
 from ezadmin_cmdb.hosts import description as _host_description
 from ezadmin_cmdb.hosts import models as _hosts
+from ezadmin_cmdb.limits import models as _limits
 from ezadmin_cmdb.outbox import models as _outbox
 from ezadmin_cmdb.rights import descriptions as _rights
 from ezadmin_cmdb.rules import models as _rules
@@ -27,7 +28,7 @@ from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 
-MODELS = (_accounts, _changes, _hosts, _outbox, _rules)
+MODELS = (_accounts, _changes, _hosts, _limits, _outbox, _rules)
 DESCRIBED = (_host_description, _sites, _contacts, _customers, _users, _rights, _change_records)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 

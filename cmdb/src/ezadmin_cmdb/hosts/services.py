@@ -16,6 +16,7 @@ from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
 from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel
+from ezadmin_cmdb.limits.selection import limit_ids
 from ezadmin_cmdb.outbox import services as outbox
 from ezadmin_cmdb.rights import services as rights
 from ezadmin_wire import WireError
@@ -216,7 +217,14 @@ def changing(actor: Actor, host: Host, new: bool = False) -> Iterator[None]:
     yield
     db.session.flush()
     if changes.record(actor, "host", host.id, host.name, before, snapshot(host)):
-        outbox.put(host_key(host.id), _wire_record(host))
+        publish(host)
+
+
+def publish(host: Host) -> int:
+    """Write the config record of a host, if it has changed; returns the number of its limits."""
+    record = _wire_record(host)
+    outbox.put(host_key(host.id), record)
+    return len(record.limits)
 
 
 def _wire_record(host: Host) -> HostRecord:
@@ -224,6 +232,7 @@ def _wire_record(host: Host) -> HostRecord:
         name=host.name,
         state=host.state,
         labels={label.name: label.value for label in host.labels},
+        limits=limit_ids(host),
         keys=[WireHostKey(key.kid, key.public, key.revoked) for key in host.keys],
     )
 

@@ -1,0 +1,1 @@
+"""Limits: thresholds that the pipeline judges, and the hosts that they are for."""

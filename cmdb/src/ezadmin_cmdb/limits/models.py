@@ -1,0 +1,43 @@
+"""Tables of limits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
+from ezadmin_cmdb.hosts.models import HOST_ID, Host
+
+
+class Limit(Base):
+    """A limit; ``definition`` as on the wire (:class:`ezadmin_wire.config.LimitRecord`)."""
+
+    __tablename__ = "limits"
+    __table_args__ = (TABLE,)
+
+    id: Mapped[str] = mapped_column(exact(64), primary_key=True)
+    definition: Mapped[dict[str, Any]] = mapped_column(JSON)
+    comment: Mapped[str] = mapped_column(String(255), default="")
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+    assignments: Mapped[list[LimitAssignment]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, order_by="LimitAssignment.id"
+    )
+
+
+class LimitAssignment(Base):
+    """Whom a limit is for: a host, the hosts with a label of this value, or, with neither, all hosts."""
+
+    __tablename__ = "limit_assignments"
+    __table_args__ = (TABLE,)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    limit_id: Mapped[str] = mapped_column(exact(64), ForeignKey("limits.id", ondelete="CASCADE"), index=True)
+    host_id: Mapped[str | None] = mapped_column(HOST_ID, ForeignKey("hosts.id", ondelete="CASCADE"), index=True)
+    label: Mapped[str | None] = mapped_column(exact(64))
+    value: Mapped[str | None] = mapped_column(String(255))
+
+    host: Mapped[Host | None] = relationship()

@@ -1,0 +1,223 @@
+"""What can be done with limits. Every change writes its change record, and the config records of limit and hosts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flask_babel import lazy_gettext as _l
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
+
+from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.changes import services as changes
+from ezadmin_cmdb.database import db
+from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
+from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.limits.models import Limit, LimitAssignment
+from ezadmin_cmdb.limits.selection import hosts_of
+from ezadmin_cmdb.metrics.fields import datasets
+from ezadmin_cmdb.outbox import services as outbox
+from ezadmin_cmdb.rights import services as rights
+from ezadmin_cmdb.rights.permissions import declare
+from ezadmin_wire import WireError
+from ezadmin_wire.config import LimitRecord, limit_key
+from ezadmin_wire.fields import build, dump
+from ezadmin_wire.limits import MAX_LIMITS, check_limit
+
+LIMITS_VIEW = declare("limits.view", _l("Limits of hosts: see"))
+LIMITS_CHANGE = declare("limits.change", _l("Limits of hosts: add and change"))
+_FIGURES = ("gauge", "counter")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whom a limit is for: a host (id or name), the hosts with ``label`` = ``value``, or, with neither, all hosts."""
+
+    host: str | None = None
+    label: str | None = None
+    value: str | None = None
+
+
+def everything(actor: Actor) -> Sequence[Limit]:
+    """All limits by id, with their assignments. Raises Forbidden."""
+    rights.require(actor, LIMITS_VIEW)
+    loaded = selectinload(Limit.assignments).selectinload(LimitAssignment.host)
+    return db.session.scalars(select(Limit).options(loaded).order_by(Limit.id)).all()
+
+
+def add(
+    actor: Actor,
+    limit_id: str,
+    record: LimitRecord,
+    comment: str = "",
+    targets: Iterable[Target] = (),
+    change: bool = False,
+) -> Limit:
+    """Add a limit, or with ``change`` say anew what one that is there looks for; its hosts stay.
+
+    The dataset is that of the field. Raises Forbidden, Invalid, Conflict for an id that is there, NotFound.
+    """
+    rights.require(actor, LIMITS_CHANGE)
+    record = replace(record, dataset=_dataset(record.field))
+    try:
+        check_limit(limit_id, record)
+    except WireError as error:
+        raise Invalid(str(error)) from error
+    if len(comment) > 255:
+        raise Invalid("the comment is 255 characters long at most", "comment")
+    limit = db.session.get(Limit, limit_id, with_for_update=True, populate_existing=True)
+    if limit is None and change:
+        raise _missing(limit_id)
+    if limit is not None and not change:
+        raise Conflict(f"there is a limit {limit_id} already; change it with --change, or choose another id")
+    before = None if limit is None else _snapshot(limit)
+    if limit is None:
+        limit = Limit(id=limit_id, definition={}, comment=comment)
+        db.session.add(limit)
+    limit.definition = json.loads(dump(record))
+    limit.comment = comment or limit.comment
+    made = [_assign(limit, target) for target in targets]
+    db.session.flush()
+    changes.record(actor, "limit", limit.id, limit.id, before, _snapshot(limit))
+    outbox.put(limit_key(limit.id), record)
+    _publish_hosts(made)
+    return limit
+
+
+def remove(actor: Actor, limit_id: str) -> None:
+    """Remove a limit: what it raised is closed by the pipeline. Raises Forbidden, NotFound."""
+    rights.require(actor, LIMITS_CHANGE)
+    limit = _find(limit_id)
+    before = _snapshot(limit)
+    affected = _hosts(limit.assignments)
+    db.session.delete(limit)
+    db.session.flush()
+    changes.record(actor, "limit", limit_id, limit_id, before, None)
+    outbox.put(limit_key(limit_id), None)
+    _publish(affected)
+
+
+def assign(actor: Actor, limit_id: str, targets: Iterable[Target]) -> Limit:
+    """Let a limit be for further hosts. Raises Forbidden, NotFound, Conflict for a host with too many limits."""
+    rights.require(actor, LIMITS_CHANGE)
+    limit = _find(limit_id)
+    before = _snapshot(limit)
+    made = [_assign(limit, target) for target in targets]
+    db.session.flush()
+    changes.record(actor, "limit", limit_id, limit_id, before, _snapshot(limit))
+    _publish_hosts(made)
+    return limit
+
+
+def unassign(actor: Actor, limit_id: str, targets: Iterable[Target]) -> Limit:
+    """The reverse of :func:`assign`. Raises Forbidden, NotFound, also for a target that the limit is not for."""
+    rights.require(actor, LIMITS_CHANGE)
+    limit = _find(limit_id)
+    before = _snapshot(limit)
+    gone = []
+    for target in targets:
+        wanted = _place(target)
+        found = next((one for one in limit.assignments if (one.host_id, one.label, one.value) == wanted), None)
+        if found is None:
+            raise NotFound(
+                f"limit {limit_id} is not for {_described(*wanted)}; it is for: {', '.join(described(limit))}"
+            )
+        gone.append(found)
+    affected = _hosts(gone)
+    for one in gone:
+        limit.assignments.remove(one)
+    db.session.flush()
+    changes.record(actor, "limit", limit_id, limit_id, before, _snapshot(limit))
+    _publish(affected)
+    return limit
+
+
+def wire_record(limit: Limit) -> LimitRecord:
+    """The limit as the pipeline gets it."""
+    return build(LimitRecord, limit.definition)
+
+
+def described(limit: Limit) -> list[str]:
+    """Whom a limit is for, in words."""
+    return [
+        f"host {one.host.name}" if one.host is not None else _described(one.host_id, one.label, one.value)
+        for one in limit.assignments
+    ] or ["no host"]
+
+
+def _described(host_id: str | None, label: str | None, value: str | None) -> str:
+    return f"host {host_id}" if host_id is not None else "all hosts" if label is None else f"label {label}={value}"
+
+
+def _dataset(field: str) -> str:
+    for dataset, fields in datasets().items():
+        if field in fields:
+            if fields[field].kind not in _FIGURES:
+                raise Invalid(f"field {field} is no figure but a {fields[field].kind}: a limit needs a number", "field")
+            return dataset
+    raise Invalid(f"no field {field!r}; `docs/fields.md` lists the figures, such as system.cpu.total.norm.pct", "field")
+
+
+def _missing(limit_id: str) -> NotFound:
+    return NotFound(f"no limit {limit_id}; `ezadmin-cmdb limits list` shows them")
+
+
+def _find(limit_id: str) -> Limit:
+    limit = db.session.get(Limit, limit_id, with_for_update=True, populate_existing=True)
+    if limit is None:
+        raise _missing(limit_id)
+    return limit
+
+
+def _place(target: Target) -> tuple[str | None, str | None, str | None]:
+    if target.host is None:
+        return None, target.label, target.value
+    found = db.session.get(Host, target.host)
+    if found is None:
+        named = db.session.scalars(select(Host).where(Host.name == target.host).limit(2)).all()
+        if len(named) > 1:
+            raise Conflict(f"more than one host is named {target.host}: give its id")
+        if not named:
+            raise NotFound(f"no host {target.host}")
+        found = named[0]
+    return found.id, None, None
+
+
+def _assign(limit: Limit, target: Target) -> LimitAssignment:
+    wanted = _place(target)
+    found = next((one for one in limit.assignments if (one.host_id, one.label, one.value) == wanted), None)
+    if found is None:
+        host_id, label, value = wanted
+        found = LimitAssignment(host_id=host_id, label=label, value=value)
+        limit.assignments.append(found)
+    return found
+
+
+def _hosts(assignments: Iterable[LimitAssignment]) -> list[str]:
+    found: set[str] = set()
+    for one in assignments:
+        found.update(db.session.scalars(hosts_of(one).with_only_columns(Host.id).order_by(None)))
+    return sorted(found)
+
+
+def _publish_hosts(assignments: Iterable[LimitAssignment]) -> None:
+    _publish(_hosts(assignments))
+
+
+def _publish(host_ids: Sequence[str]) -> None:
+    """Write the config records of hosts anew."""
+    loaded = (selectinload(Host.labels), selectinload(Host.keys))
+    for start in range(0, len(host_ids), 500):
+        chosen = host_ids[start : start + 500]
+        for host in db.session.scalars(select(Host).where(Host.id.in_(chosen)).options(*loaded).order_by(Host.id)):
+            count = hosts.publish(host)
+            if count > MAX_LIMITS:
+                raise Conflict(f"host {host.name} would have {count} limits; {MAX_LIMITS} are the most")
+
+
+def _snapshot(limit: Limit) -> dict[str, Any]:
+    return {"definition": limit.definition, "comment": limit.comment, "hosts": described(limit)}

@@ -1,0 +1,295 @@
+"""Limits from the command of the cmdb to the alerts in Elasticsearch and Kafka: real services, workers that are killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from ezadmin_testing import cmdb, simulated_hosts
+from ezadmin_testing.fleet import Fleet
+from ezadmin_testing.processes import Process, pipeline, wait_until
+from kafka import KafkaConsumer, TopicPartition
+
+from ezadmin_pipeline import alerts
+from ezadmin_wire import batch as wire
+from ezadmin_wire.config import LimitRecord, limit_key
+from ezadmin_wire.names import Names
+from ezadmin_wire.signing import SigningKey
+from ezadmin_wire.times import format_time
+
+CPU, DISK = "system.cpu.total.norm.pct", "system.filesystem.used.pct"
+WITHIN = 5.0
+"""Seconds after a command in which all workers use what it changed."""
+
+
+class Ticks:
+    """Hosts that send ticks of metrics: ``figure(host, tick)`` is the CPU of that tick, ``full(host, tick)`` that of /var."""
+
+    def __init__(self, fleet: Fleet, hosts: int, keys: Path) -> None:
+        self.fleet = fleet
+        self.hosts = hosts
+        self.keys = [simulated_hosts.load_key(keys, number) for number in range(hosts)]
+        self.ids = [simulated_hosts.host_id(number) for number in range(hosts)]
+        self.start = datetime.now(UTC) - timedelta(hours=1)
+        self.tick = 0
+
+    @staticmethod
+    def figure(host: int, tick: int) -> float:
+        return random.Random(host * 1000 + tick // 3).choice([0.1, 0.1, 0.75, 0.95])
+
+    @staticmethod
+    def full(host: int, tick: int) -> float:
+        return 0.95 if (host + tick // 5) % 3 == 0 else 0.5
+
+    def when(self, tick: int) -> str:
+        return format_time(self.start + timedelta(seconds=10 * tick))
+
+    def send(self, count: int, figure: Callable[[int, int], float] | None = None, hosts: range | None = None) -> None:
+        """The next ``count`` ticks of every host."""
+        figure = figure or self.figure
+        for tick in range(self.tick, self.tick + count):
+            when = self.when(tick)
+            common = {"@timestamp": when, "event.created": when}
+            for number in hosts or range(self.hosts):
+                full = {"system.filesystem.mount_point": "/var", "system.filesystem.device_name": "/dev/sda1"}
+                lines = [
+                    {**common, "event.dataset": "system.host", CPU: figure(number, tick)},
+                    {**common, "event.dataset": "system.filesystem", **full, DISK: self.full(number, tick)},
+                ]
+                headers, value = wire.encode(
+                    self.keys[number], host=self.ids[number], topic=self.fleet.names.metrics, stream="metrics",
+                    epoch="00000000000000bb", seq=2 * tick, lines=[orjson.dumps(line) for line in lines], dataset="*",
+                    tmin=when, tmax=when, sent=when, count=False,
+                )  # fmt: skip
+                self.fleet.send(self.fleet.names.metrics, self.ids[number].encode(), value, headers)
+        self.tick += count
+
+
+def stored(fleet: Fleet) -> dict[str, dict[str, Any]]:
+    hits = fleet.search_all(f"{fleet.names.prefix}-alerts-*", source=True)
+    assert len({hit["_id"] for hit in hits}) == len(hits), "an alert stands in two indices"
+    return {hit["_id"]: hit["_source"] for hit in hits}
+
+
+def told(fleet: Fleet) -> dict[str, dict[str, Any]]:
+    """What the topic holds, by id; under one id stands one alert, however often."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=fleet.kafka, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    places = [TopicPartition(fleet.names.alerts, number) for number in range(fleet.partitions)]
+    consumer.assign(places)
+    consumer.seek_to_beginning(*places)
+    ends = consumer.end_offsets(places)
+    found: dict[str, dict[str, Any]] = {}
+    while any(consumer.position(place) < ends[place] for place in places):
+        for messages in consumer.poll(timeout_ms=500).values():
+            for message in messages:
+                document = orjson.loads(message.value)
+                identity = dict(message.headers)["id"].decode()
+                assert message.key.decode() == document["host.id"]
+                assert found.setdefault(identity, document) == document
+    consumer.close()
+    return found
+
+
+def expected(ticks: Ticks) -> set[tuple[str, str, str, str, str]]:
+    """(host, limit, item, time, state) of every change, by the plainest of rules."""
+    found = set()
+    for number in range(ticks.hosts):
+        states = {"cpu": "ok", "disk": "ok"}
+        for tick in range(ticks.tick):
+            cpu, full = ticks.figure(number, tick), ticks.full(number, tick)
+            new = {
+                "cpu": "critical" if cpu >= 0.9 else "warning" if cpu >= 0.7 else "ok",
+                "disk": "critical" if full >= 0.9 else "ok",
+            }
+            for limit, item in (("cpu", ""), ("disk", "/var")):
+                if states[limit] != new[limit]:
+                    states[limit] = new[limit]
+                    found.add((ticks.ids[number], limit, item, ticks.when(tick), new[limit]))
+    return found
+
+
+@pytest.fixture
+def fleet(stack: Any, names: Names, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(stack.kafka, stack.elasticsearch, names, tmp_path)
+    yield fleet
+    fleet.close()
+
+
+def test_every_change_is_there_once_while_workers_are_killed(fleet: Fleet, tmp_path: Path) -> None:
+    ticks = Ticks(fleet, 12, tmp_path / "keys")
+    fleet.publish(limit_key("cpu"), LimitRecord(CPU, warning_raise=0.7, critical_raise=0.9))
+    fleet.publish(limit_key("disk"), LimitRecord(DISK, "/v*", critical_raise=0.9, dataset="system.filesystem"))
+    for host, key in zip(ticks.ids, ticks.keys, strict=True):
+        fleet.publish_host(host, key, limits=["cpu", "disk"])
+    rng = random.Random(1)
+    workers = [pipeline(fleet.settings(f"w{n}", commit_interval=0.3), tmp_path / f"w{n}.log").start() for n in range(2)]
+    try:
+        wait_until(lambda: "assigned: " in (tmp_path / "w0.log").read_text(), 40, "a worker has partitions")
+        for _ in range(8):
+            ticks.send(12)
+            victim = rng.choice(workers)
+            time.sleep(rng.uniform(0.2, 1.5))
+            victim.kill()
+            victim.start()
+        ticks.send(12)
+        wait_until(lambda: fleet.lag() == 0, 90, "everything is committed")
+        found: dict[str, dict[str, Any]] = {}
+
+        def complete() -> bool:
+            found.clear()
+            found.update(stored(fleet))
+            return len(found) >= len(expected(ticks)) and told(fleet).keys() >= found.keys()
+
+        wait_until(complete, 40, "alerts are written")
+    finally:
+        for worker in workers:
+            worker.stop()
+    changes = {
+        (one["host.id"], one["rule.id"], one["alert.item"], one["@timestamp"], one["alert.state"])
+        for one in found.values()
+    }
+    wanted = expected(ticks)
+    assert len(wanted) > 200
+    assert changes == wanted, f"missing {len(wanted - changes)}, too many {len(changes - wanted)}"
+    assert all(alerts.identity(one) == identity for identity, one in found.items())
+    assert told(fleet) == found
+    assert fleet.dead_letters() == []
+
+
+class Installation:
+    """A cmdb with its worker, hosts that it knows, and two pipeline workers."""
+
+    def __init__(self, stack: Any, names: Names, database: str, folder: Path) -> None:
+        self.names = names
+        self.config = cmdb.settings_file(folder, database, stack.kafka, names)
+        self.fleet = Fleet(stack.kafka, stack.elasticsearch, names, folder)
+        self.fleet._signer = SigningKey.load(folder / "config.key")
+        self.run("db", "downgrade", "base")
+        self.run("db", "upgrade")
+        self.ticks = Ticks(self.fleet, 4, folder / "keys")
+        command = [sys.executable, "-m", "ezadmin_pipeline.main", "run", "--workers", "2"]
+        command += ["--config", str(self.fleet.settings("pair"))]
+        self.processes = [cmdb.worker(self.config, folder / "worker.log"), Process(command, folder / "pipeline.log")]
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        done = subprocess.run(
+            cmdb.command(*arguments, "--config", self.config), capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    def changes(self) -> list[tuple[int, str, str, str]]:
+        """(host, limit, state, reason) in the order of their times."""
+        wait_until(lambda: self.fleet.lag() == 0, 30, "all is committed")
+        found = sorted(stored(self.fleet).values(), key=lambda one: (one["@timestamp"], one["host.id"]))
+        return [
+            (self.ticks.ids.index(one["host.id"]), one["rule.id"], one["alert.state"], one["alert.reason"])
+            for one in found
+        ]
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.stop()
+        self.fleet.close()
+
+
+@pytest.fixture
+def installation(stack: Any, names: Names, database: str, tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(stack, names, database, tmp_path)
+    yield installation
+    installation.close()
+
+
+def test_a_limit_reaches_all_workers_within_five_seconds(installation: Installation) -> None:
+    run, ticks = installation.run, installation.ticks
+    for process in installation.processes:
+        process.start()
+    for number, key in enumerate(ticks.keys):
+        label = ("--label", "site=seoul") if number < 2 else ()
+        run(
+            "host",
+            "add",
+            "--id",
+            ticks.ids[number],
+            "--name",
+            f"sim-{number}",
+            "--public-key",
+            key.public.hex(),
+            *label,
+        )
+    ticks.send(1, lambda host, tick: 0.99)
+    wait_until(lambda: installation.fleet.lag() == 0, 60, "the hosts are known and the workers work")
+    assert installation.changes() == []
+
+    assert "for: label site=seoul" in run("limits", "add", "cpu", CPU, "--critical", "90%", "--label", "site=seoul")
+    time.sleep(WITHIN - 1)
+    ticks.send(1, lambda host, tick: 0.99)
+    assert installation.changes() == [(0, "cpu", "critical", "value"), (1, "cpu", "critical", "value")]
+
+    run("limits", "assign", "cpu", "--host", "sim-3")
+    run("limits", "add", "cpu", CPU, "--warning", "0.5", "--change")
+    run("host", "label", "sim-1", "site-")
+    time.sleep(WITHIN - 1)
+    ticks.send(1, lambda host, tick: 0.99)
+    wait_until(lambda: len(installation.changes()) == 5, 20, "the host without the label is closed")
+    assert sorted(installation.changes()[2:]) == [
+        (0, "cpu", "warning", "limit_changed"),
+        (1, "cpu", "ok", "limit_removed"),
+        (3, "cpu", "warning", "value"),
+    ]
+    run("limits", "remove", "cpu")
+    time.sleep(WITHIN - 1)
+    ticks.send(1, lambda host, tick: 0.99)
+    wait_until(lambda: len(installation.changes()) == 7, 20, "all is closed")
+    assert {one[2:] for one in installation.changes()[5:]} == {("ok", "limit_removed")}
+
+
+def test_limits_from_the_command_line(installation: Installation) -> None:
+    run, ticks = installation.run, installation.ticks
+    assert "no limits yet" in run("limits", "list")
+    for number, key in enumerate(ticks.keys[:2]):
+        run("host", "add", "--id", ticks.ids[number], "--name", f"sim-{number}", "--public-key", key.public.hex())
+    run(
+        "limits", "add", "disk", DISK, "--item", "/var*", "--warning", "80%", "--warning-clear", "75%", "--critical", "95%",
+        "--for", "5m", "--samples", "3/5", "--no-data", "10m", "--comment", "full soon", "--host", "sim-0", "--all-hosts",
+    )  # fmt: skip
+    line = run("limits", "list")
+    assert f"{DISK} of /var*, warning >= 0.8 until < 0.75, critical >= 0.95, for 300 s, 3 of 5 samples" in line
+    assert "unknown after 600 s; host sim-0, all hosts  # full soon" in line
+    listed = json.loads(run("limits", "list", "--json"))
+    assert (listed[0]["dataset"], listed[0]["n"], listed[0]["m"]) == ("system.filesystem", 3, 5)
+    assert "for: host sim-0" in run("limits", "unassign", "disk", "--all-hosts")
+    for arguments, status, message in (
+        (("add", "disk", DISK, "--warning", "1"), 1, "there is a limit disk already"),
+        (("add", "x", "system.nothing", "--warning", "1"), 1, "no field 'system.nothing'"),
+        (("add", "x", "process.name", "--warning", "1"), 1, "no figure but a keyword"),
+        (("add", "x", DISK), 1, "could never say anything"),
+        (
+            ("add", "x", DISK, "--warning", "90%", "--critical", "80%"),
+            1,
+            "warning_raise 0.9 is above critical_raise 0.8",
+        ),
+        (("add", "x", DISK, "--warning", "much"), 2, "0.9, or 90% for a ratio"),
+        (("add", "x", DISK, "--warning", "1", "--for", "soon"), 2, "30s or 5m"),
+        (("add", "x", DISK, "--warning", "1", "--samples", "5"), 2, "write N/M"),
+        (("add", "x", DISK, "--warning", "1", "--change"), 1, "no limit x"),
+        (("add", "x", DISK, "--warning", "1", "--host", "nobody"), 1, "no host nobody"),
+        (("assign", "disk"), 2, "say which"),
+        (("assign", "disk", "--label", "site"), 2, "write NAME=VALUE"),
+        (("unassign", "disk", "--label", "site=seoul"), 1, "is not for label site=seoul; it is for: host sim-0"),
+        (("remove", "nothing"), 1, "no limit nothing"),
+    ):
+        assert message in run("limits", *arguments, status=status), arguments
+    assert len(json.loads(run("limits", "list", "--json"))) == 1
