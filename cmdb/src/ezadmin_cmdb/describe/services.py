@@ -76,8 +76,9 @@ def delete(actor: Actor, description: Description, obj: Any) -> None:
         )  # fmt: skip
     before = snapshot(description, obj)
     name, object_id = description.object_name(obj), str(obj.id)
-    db.session.delete(obj)
-    _flush(description, obj)
+    with _kept_or_refused(description):
+        db.session.delete(obj)
+        db.session.flush()
     changes.record(actor, description.name, object_id, name, before, None)
 
 
@@ -199,32 +200,36 @@ def _names(description: Description) -> set[str]:
 
 @contextmanager
 def _changing(actor: Actor, description: Description, obj: Any, new: bool) -> Iterator[None]:
+    """What happens to ``obj`` inside becomes one change record, or, if the database refuses it, nothing."""
     if description.changing is not None:
-        with description.changing(actor, obj, new):
+        with _kept_or_refused(description), description.changing(actor, obj, new):
             yield
         return
     before = None if new else snapshot(description, obj)
-    yield
-    if new:
-        db.session.add(obj)
-    _flush(description, obj)
+    with _kept_or_refused(description):
+        yield
+        if new:
+            db.session.add(obj)
+        db.session.flush()
     changes.record(
         actor, description.name, str(obj.id), description.object_name(obj), before, snapshot(description, obj)
     )
 
 
-def _flush(description: Description, obj: Any) -> None:
-    """Write to the database. Raises Conflict for a value that is unique, or an object that is referred to."""
-    name = description.object_name(obj)
+@contextmanager
+def _kept_or_refused(description: Description) -> Iterator[None]:
+    """A savepoint. Raises Conflict for a value that must be unique, or an object that is referred to."""
     try:
-        db.session.flush()
+        with db.session.begin_nested():
+            yield
     except IntegrityError as error:
-        code = error.orig.args[0] if error.orig is not None and error.orig.args else 0
+        code, text = (*error.orig.args, 0, "")[:2] if error.orig is not None else (0, "")
         if code == DUPLICATE:
-            taken = next((one for one in description.all_fields() if one.unique), None)
-            raise Conflict(
-                _("There is one with this %(label)s already.", label=taken.label if taken else _("name"))
-            ) from error
+            key = str(text).rpartition(" for key ")[2].strip("'\"")
+            taken = [one for one in description.all_fields() if one.unique]
+            named = next((one for one in taken if key.endswith(f"_{one.name}")), taken[0] if taken else None)
+            label = named.label if named else _("name")
+            raise Conflict(_("There is one with this %(label)s already.", label=label)) from error
         if code == REFERRED:
-            raise Conflict(_("%(name)s is still used by others.", name=name)) from error
+            raise Conflict(_("It is still used by others.")) from error
         raise

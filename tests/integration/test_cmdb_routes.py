@@ -1,0 +1,368 @@
+"""Who gets what answer from each route: nobody, one without rights, one with all rights on another group, one with the right.
+
+The routes come from the application itself. Those of described models are expected by their names; any other must stand in
+``BY_HAND``, so that a new route without an entry fails.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, body, csrf, empty, host_id, make, prepare, sign_in
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from ezadmin_cmdb import migrate
+from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.accounts.models import User
+from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.app import create_app
+from ezadmin_cmdb.database import db, unit_of_work
+from ezadmin_cmdb.describe import services
+from ezadmin_cmdb.describe.description import Description, find, known
+from ezadmin_cmdb.errors import Forbidden
+from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.rights import permissions
+from ezadmin_cmdb.rights.models import Denial
+from ezadmin_cmdb.rights.services import rights_of
+from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
+from ezadmin_cmdb.web.access import PUBLIC, SIGNED_IN, check_routes, need_of, needs, routes
+from ezadmin_wire.names import Names
+
+BY_HAND = {
+    "static GET": PUBLIC,
+    "status.healthz GET": PUBLIC,
+    "status.home GET": SIGNED_IN,
+    "status.status GET": "status.view",
+    "accounts.sign_in_page GET": PUBLIC,
+    "accounts.sign_in POST": PUBLIC,
+    "accounts.set_language POST": PUBLIC,
+    "accounts.sign_out POST": SIGNED_IN,
+    "accounts.account GET": SIGNED_IN,
+    "accounts.change_password POST": SIGNED_IN,
+    "users.new GET": "user.change",
+    "users.create POST": "user.change",
+    "users.reset_password POST": "user.change",
+    "hosts.show GET": "host.view",
+    "hosts.live GET": "host.view",
+    "api-docs.openapi_json GET": SIGNED_IN,
+    "api.status GET": "status.view",
+    "api.latest GET": "metrics.view",
+    "api.event_list GET": "events.view",
+    "api.arrival GET": PUBLIC,  # signed by a host's key: test_cmdb_arrivals.py
+}
+PAGE_ACTIONS = {
+    "index": "view", "export": "view", "options": "view", "show": "view", "history": "view", "new": "change",
+    "edit": "change", "delete": "delete",
+}  # fmt: skip
+API_METHODS = {"GET": "view", "POST": "change", "PATCH": "change", "DELETE": "delete"}
+ONLY_ADMINISTRATORS = {"users.reset_password POST"}
+"""Refused although the permission is there: tried with an administrator elsewhere."""
+
+
+def expected(endpoint: str, method: str) -> str | None:
+    """The need of a route, by its name."""
+    by_path = {one.path: one for one in known()}
+    blueprint, _, action = endpoint.partition(".")
+    if f"{endpoint} {method}" in BY_HAND:
+        return BY_HAND[f"{endpoint} {method}"]
+    if blueprint in by_path and action in PAGE_ACTIONS:
+        return f"{by_path[blueprint].name}.{PAGE_ACTIONS[action]}"
+    path = blueprint.removeprefix("api_")
+    if path in by_path and action in ("list", "one", "changes"):
+        return f"{by_path[path].name}.{API_METHODS[method]}"
+    return None
+
+
+@pytest.fixture(scope="module")
+def app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    settings = Settings(
+        database=database, kafka=KafkaConnection(stack.kafka), config_signing_key=Path("none"),
+        elasticsearch=ElasticConnection((stack.elasticsearch,)),
+        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
+    )  # fmt: skip
+    app = create_app(replace(settings, names=Names(f"t{secrets.token_hex(5)}")))
+    app.testing = True
+    with app.app_context():
+        migrate.upgrade(db.engine)
+    yield app
+    app.extensions["ezadmin_elastic"].close()
+    app.extensions["ezadmin_kafka"].close()
+    with app.app_context():
+        db.engine.dispose()
+
+
+PEOPLE = ("nobody", "without", "elsewhere", "right")
+
+
+class World:
+    """Objects number 1 (host in group "Group 1"), a host in "Group 2", and people."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        empty(app)
+        with app.app_context(), unit_of_work():
+            accounts.create_user(KIM, "without", PASSWORD, admin=False)
+            self._person("elsewhere", [one.name for one in permissions.known()], 2)
+        self.clients: dict[str, FlaskClient] = {
+            "nobody": app.test_client(), "without": sign_in(app, "without"), "elsewhere": sign_in(app, "elsewhere"),
+        }  # fmt: skip
+
+    def _person(self, name: str, names: list[str], group: int | None) -> None:
+        user = accounts.create_user(KIM, name, PASSWORD, admin=False)
+        role = services.create(KIM, find("role"), {"name": f"of {name}", "permissions": names})
+        where = None if group is None else make("host_group", group)
+        services.create(KIM, find("grant"), {"user": user, "role": role, "group": where})
+
+    def client(self, person: str, need: str, d: Description | None) -> FlaskClient:
+        """The browser of a person; "right" has the permission, and may see what the form refers to."""
+        if person != "right":
+            return self.clients[person]
+        name = f"right {need}"
+        if name not in self.clients:
+            with self.app.app_context(), unit_of_work():
+                about_hosts = need not in (PUBLIC, SIGNED_IN) and permissions.find(need).hosts
+                names = [] if need in (PUBLIC, SIGNED_IN) else [need, *(["host.view"] if about_hosts else [])]
+                names += [find(one.to).view for one in d.references()] if d and not about_hosts else []
+                self._person(name, names, 1 if about_hosts else None)
+            self.clients[name] = sign_in(self.app, name)
+        return self.clients[name]
+
+    def fresh(self, d: Description, n: int) -> Any:
+        """The id of object n of a model, made if it is not (or no longer) there."""
+        with self.app.app_context(), unit_of_work():
+            return make(d.name, n).id
+
+
+@pytest.fixture(scope="module")
+def world(app: Flask) -> World:
+    return World(app)
+
+
+def test_every_route_is_expected(app: Flask) -> None:
+    found = {f"{endpoint} {method}": need_of(app, endpoint, method) for endpoint, _rule, method in routes(app)}
+    assert found == {route: expected(*route.rsplit(" ", 1)) for route in found}
+    assert {route for route, need in BY_HAND.items() if route not in found} == set(), "entries of routes that are gone"
+
+
+def test_the_application_does_not_start_with_a_route_that_says_nothing(app: Flask) -> None:
+    other = Flask("other", static_folder=None)
+    other.add_url_rule("/quiet", "quiet", lambda: "")
+    with pytest.raises(RuntimeError, match=r"GET /quiet \(quiet\)"):
+        check_routes(other)
+    with pytest.raises(LookupError):
+        needs("no.such.permission")
+
+
+def model_of(endpoint: str) -> Description | None:
+    by_path = {one.path: one for one in known()}
+    blueprint = endpoint.partition(".")[0]
+    if blueprint == "api":
+        return by_path["hosts"]
+    return by_path.get(blueprint.removeprefix("api_"))
+
+
+def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str, n: int) -> Any:
+    """Make a request that succeeds for whoever has the right."""
+    d, app = model_of(endpoint), world.app
+    if d is not None and not d.about_hosts:
+        n = new_number()  # one of its own, that nothing else uses
+    action = endpoint.partition(".")[2]
+    path = rule.replace("<language>", "en").replace("<path:filename>", "app.css").replace("<event_id>", "x")
+    object_id = None
+    if d is not None and "object_id" in rule:
+        object_id = world.fresh(d, n)
+    path = re.sub(r"<(\w+:)?object_id>", str(object_id), path).replace("<uuid:host_id>", host_id(n))
+    if method == "GET":
+        return client.get(path)
+    signed_in = client.get("/account").status_code == 200
+    guard = csrf(client) if signed_in else re.search(r'value="([^"]+)"', client.get("/sign-in").text)[1]  # type: ignore[index]
+    if rule.startswith("/api/"):
+        given: dict[str, Any] = {}
+        if d is not None and method in ("POST", "PATCH"):
+            with app.app_context(), unit_of_work():
+                if method == "POST":
+                    prepare(d.name, n)
+                texts = SAMPLES[d.name].form(new_number()) if method == "POST" and not SAMPLES[d.name].needs else None
+                given = body(d, dict(SAMPLES[d.name].change) if method == "PATCH" else texts or named_anew(d, n))
+        return client.open(path, method=method, json=given, headers={"X-CSRFToken": guard})
+    form: dict[str, Any] = {"csrf_token": guard, "name": f"x{new_number()}"}
+    if d is not None and action in ("new", "edit") and endpoint != "users.new":
+        with app.app_context(), unit_of_work():
+            prepare(d.name, n)
+        form |= named_anew(d, n) if action == "new" else SAMPLES[d.name].form(n)
+    return client.post(path, data=form)
+
+
+_numbers = iter(range(1000, 1_000_000))
+
+
+def new_number() -> int:
+    return next(_numbers)
+
+
+def named_anew(d: Description, n: int) -> dict[str, Any]:
+    """The form of number n with names of its own."""
+    form = dict(SAMPLES[d.name].form(n))
+    for one in d.all_fields():
+        if (one.unique or one.name == "name") and form.get(one.name):
+            form[one.name] = f"N{new_number()}"
+    return form
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_each_route_for(app: Flask, world: World, person: str) -> None:
+    wrong = []
+    for endpoint, rule, method in routes(app):
+        need = str(expected(endpoint, method))
+        if f"{endpoint} {method}" == "accounts.sign_out POST":
+            continue  # would end the session of those who follow: test_cmdb_web.py
+        d = model_of(endpoint)
+        with app.app_context():
+            about_hosts = need not in (PUBLIC, SIGNED_IN) and permissions.find(need).hosts
+        for n in (1, 2) if about_hosts else (1,):
+            if about_hosts:
+                world.fresh(find("host_group"), 1), world.fresh(find("host_group"), 2)
+            answer = ask(world, world.client(person, need, d), endpoint, rule, method, n)
+            text = answer.text
+            answer.close()
+            api, one = rule.startswith("/api/"), "object_id" in rule or "host_id" in rule
+            fine = range(200, 400)
+            if need == PUBLIC:
+                allowed: Any = range(200, 500)
+            elif person == "nobody":
+                allowed = (401,) if api else (302,)
+            elif need == SIGNED_IN:
+                allowed = (*fine, 422)  # a password that is not the present one
+            elif (
+                person == "without"
+                or (person == "elsewhere" and not about_hosts)
+                or f"{endpoint} {method}" in ONLY_ADMINISTRATORS
+            ):
+                allowed = (403,)
+            else:
+                mine = {"elsewhere": 2, "right": 1}[person] == n or not about_hosts
+                allowed = fine if mine or not one else (404,)
+            said = f"{person}: {method} {rule} ({n}): {answer.status_code}, not {allowed}"
+            if answer.status_code not in allowed:
+                wrong.append(f"{said}\n{text[:300] if api else re.sub('<[^>]+>', ' ', text)[-600:]}")
+            if (
+                person == "nobody"
+                and need != PUBLIC
+                and not api
+                and "/sign-in" not in answer.headers.get("Location", "")
+            ):
+                wrong.append(f"{said}: not to the page to sign in")
+            if about_hosts and not one and person in ("elsewhere", "right") and "options" not in rule:
+                other = {"elsewhere": "Host 1", "right": "Host 2"}[person]
+                mine_name = {"elsewhere": "Host 2", "right": "Host 1"}[person]
+                if re.search(rf"{other}\b", text) or not re.search(rf"{mine_name}\b", text):
+                    wrong.append(f"{person}: {method} {rule} shows hosts that are out of scope, or not those in it")
+    assert not wrong, "\n".join(wrong)
+
+
+# -- what the matrix cannot say ---
+
+
+def person(app: Flask, name: str, names: list[str], group: int | None = None) -> Actor:
+    """An actor with a role of these permissions, for a group of hosts or everywhere."""
+    user = accounts.create_user(KIM, name, PASSWORD, admin=False)
+    role = services.create(KIM, find("role"), {"name": f"of {name}", "permissions": names})
+    where = None if group is None else make("host_group", group)
+    services.create(KIM, find("grant"), {"user": user, "role": role, "group": where})
+    return Actor(name, "ui", rights_of(user), user_id=user.id)
+
+
+@pytest.fixture
+def context(app: Flask) -> Iterator[None]:
+    empty(app)
+    with app.app_context():
+        yield
+        db.session.rollback()
+
+
+@pytest.mark.usefixtures("context")
+def test_a_host_that_is_seen_but_not_to_be_changed_is_403(app: Flask) -> None:
+    lee = person(app, "lee", ["host.view"])
+    role = services.create(KIM, find("role"), {"name": "changes", "permissions": ["host.change"]})
+    grant = {"user": db.session.get(User, lee.user_id), "role": role, "group": make("host_group", 1)}
+    services.create(KIM, find("grant"), grant)
+    make("host", 2)
+    lee = Actor("lee", "ui", rights_of(db.session.get(User, lee.user_id)))  # type: ignore[arg-type]
+    services.update(lee, find("host"), services.find(lee, find("host"), host_id(1)), {"name": "mine"})
+    with pytest.raises(Forbidden):
+        services.update(lee, find("host"), services.find(lee, find("host"), host_id(2)), {"name": "not mine"})
+    with pytest.raises(Forbidden):
+        hosts.set_state(lee, hosts.find(lee, host_id(2)), "retired")
+
+
+@pytest.mark.usefixtures("context")
+def test_rights_through_a_team_and_dynamic_groups(app: Flask) -> None:
+    user = make("user", 1)
+    team = services.create(KIM, find("team"), {"name": "t", "members": [user]})
+    role = services.create(KIM, find("role"), {"name": "r", "permissions": ["host.change", "site.change"]})
+    for n in (1, 2, 11):
+        make("host", n)
+    group = services.create(KIM, find("host_group"), {"name": "g", "filter": "name__contains=1"})
+    services.create(KIM, find("grant"), {"team": team, "role": role, "group": group})
+    actor = Actor(user.name, "ui", rights_of(user))
+    assert [one.name for one in hosts.everything(actor)] == ["Host 1", "Host 11"]
+    assert not actor.rights.scope("site.change"), "a grant for a group gives nothing about what is no host"
+    services.update(KIM, find("user"), user, {"active": False})
+    assert not rights_of(user).permissions
+
+
+@pytest.mark.usefixtures("context")
+def test_nobody_gives_more_than_he_has(app: Flask) -> None:
+    boss = person(app, "boss", ["role.change", "grant.change", "team.change", "host_group.change", "user.change",
+                                "user.view", "host.view", "grant.delete"])  # fmt: skip
+    strong = services.create(KIM, find("role"), {"name": "strong", "permissions": ["site.delete"]})
+    user, group, team = make("user", 1), make("host_group", 1), make("team", 2)
+    strong_hosts = services.create(KIM, find("role"), {"name": "hosts", "permissions": ["host.change"]})
+    given = services.create(KIM, find("grant"), {"team": team, "role": strong})
+    services.create(KIM, find("grant"), {"team": make("team", 3), "role": strong_hosts, "group": group})
+    admin = accounts.create_user(KIM, "root", PASSWORD, admin=True)
+    for attempt in (
+        lambda: services.create(boss, find("grant"), {"user": user, "role": strong}),
+        lambda: services.create(boss, find("role"), {"name": "x", "permissions": ["site.delete"]}),
+        lambda: services.update(boss, find("role"), strong, {"permissions": []}),
+        lambda: services.update(boss, find("team"), team, {"members": [user]}),
+        lambda: services.update(boss, find("host_group"), group, {"hosts": [make("host", 5)]}),
+        lambda: services.delete(boss, find("grant"), given),
+        lambda: services.update(boss, find("user"), user, {"admin": True}),
+        lambda: services.update(boss, find("user"), admin, {"active": False}),
+        lambda: accounts.create_user(boss, "y", PASSWORD, admin=True),
+        lambda: accounts.reset_password(boss, user),
+    ):
+        savepoint = db.session.begin_nested()
+        with pytest.raises(Forbidden):
+            attempt()
+        savepoint.rollback()
+    weak = services.create(boss, find("role"), {"name": "weak", "permissions": ["host.view"]})
+    services.create(boss, find("grant"), {"user": user, "role": weak})
+
+
+def test_denials_are_kept_though_the_request_is_not(app: Flask) -> None:
+    empty(app)
+    with app.app_context(), unit_of_work():
+        person(app, "lee", ["host.view"], 1)
+        make("host", 2)
+    client = sign_in(app, "lee")
+    assert client.get("/sites/").status_code == 403
+    assert client.get(f"/api/v1/hosts/{host_id(2)}").status_code == 404
+    assert client.get(f"/hosts/{host_id(2)}").status_code == 404
+    assert client.get(f"/hosts/{host_id(99)}").status_code == 404
+    with app.app_context():
+        found = db.session.scalars(select(Denial).order_by(Denial.id)).all()
+        assert [(one.actor, one.source, one.permission, one.object_id) for one in found] == [
+            ("lee", "ui", "site.view", None), ("lee", "api", "host.view", host_id(2)),
+            ("lee", "ui", "host.view", host_id(2)),
+        ]  # fmt: skip
+        assert all(one.request_id and one.address for one in found)

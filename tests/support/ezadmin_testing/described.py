@@ -1,0 +1,178 @@
+"""Samples of every described model, from which the inherited tests make objects, forms and bodies of requests.
+
+A new model needs an entry in :data:`SAMPLES`; without, ``test_cmdb_described.py`` and ``test_cmdb_routes.py`` fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from argon2 import PasswordHasher
+from flask import Flask
+from flask.testing import FlaskClient
+
+from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.actor import cli_actor
+from ezadmin_cmdb.changes.models import Change
+from ezadmin_cmdb.database import Base, db
+from ezadmin_cmdb.describe import services
+from ezadmin_cmdb.describe.description import Description, find
+from ezadmin_cmdb.describe.fields import MultiSelect, Reference, References
+from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.rights.models import Denial
+from ezadmin_wire.signing import SigningKey
+
+KIM = cli_actor("kim")
+PASSWORD = "correct horse battery"
+Texts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How objects of a model are made.
+
+    ``form``: the texts of the form of number n. ``needs``: models of which number n must be there before. ``make``: for what
+    no form makes. ``change``: texts to change one with.
+    """
+
+    form: Callable[[int], Texts] = field(default=lambda n: {})
+    needs: tuple[str, ...] = ()
+    make: Callable[[int], Any] | None = None
+    change: Mapping[str, Any] = field(default_factory=dict)
+
+
+def host_id(n: int) -> str:
+    """The id of host number n."""
+    return f"00000000-0000-4000-8000-{n:012d}"
+
+
+def _host(n: int) -> Any:
+    return hosts.add(KIM, host_id(n), f"Host {n}", SigningKey.generate().public.hex(), {"rack": f"r{n}"})
+
+
+def _change(n: int) -> Any:
+    made = Change(
+        actor="kim", source="ui", action="update", object_type="site", object_id=str(n), object_name=f"Site {n}",
+        fields={"name": ["a", "b"]},
+    )  # fmt: skip
+    return _added(made)
+
+
+def _denial(n: int) -> Any:
+    return _added(Denial(actor=f"user {n}", source="ui", permission="site.view", object_type="site", object_id=str(n)))
+
+
+def _added(made: Any) -> Any:
+    db.session.add(made)
+    db.session.flush()
+    return made
+
+
+SAMPLES: dict[str, Sample] = {
+    "host": Sample(make=_host, form=lambda n: {"name": f"Host {n}", "state": "active"}, change={"state": "quarantined"}),
+    "contact": Sample(
+        form=lambda n: {
+            "name": f"Contact {n}", "kind": "person", "email": f"c{n}@example.com", "phone": "+82 2 123-4567",
+            "on_call": "true", "note": "=1+1",
+        },
+        change={"company": "Hanbit"},
+    ),
+    "customer": Sample(
+        needs=("contact",),
+        form=lambda n: {
+            "name": f"Customer {n}", "code": f"C{n}", "status": "active", "contact": f"Contact {n}",
+            "contract_begin": "2026-01-01", "contract_end": "2027-01-01", "url": "https://example.com/",
+        },
+        change={"contract": "K-1"},
+    ),
+    "site": Sample(
+        needs=("contact",),
+        form=lambda n: {
+            "name": f"Site {n}", "code": f"S{n}", "status": "active", "primary_contact": f"Contact {n}",
+            "address": "1 Road\nCity", "latitude": "37.5", "longitude": "-1.25", "opened": "2020-02-03",
+        },
+        change={"country": "Korea"},
+    ),
+    "user": Sample(
+        make=lambda n: accounts.create_user(KIM, f"User {n}", PASSWORD, admin=False),
+        form=lambda n: {"name": f"User {n}", "active": "true"},
+        change={"language": "ko"},
+    ),
+    "role": Sample(form=lambda n: {"name": f"Role {n}", "permissions": []}, change={"description": "changed"}),
+    "host_group": Sample(
+        needs=("host",), form=lambda n: {"name": f"Group {n}", "hosts": f"Host {n}"}, change={"description": "changed"}
+    ),
+    "team": Sample(
+        needs=("user",), form=lambda n: {"name": f"Team {n}", "members": f"User {n}"}, change={"description": "changed"}
+    ),
+    "grant": Sample(
+        needs=("user", "role", "host_group"),
+        form=lambda n: {"user": f"User {n}", "role": f"Role {n}", "group": f"Group {n}"},
+        change={"group": ""},
+    ),
+    "change": Sample(make=_change),
+    "denial": Sample(make=_denial),
+}  # fmt: skip
+
+
+def make(name: str, n: int) -> Any:
+    """Make object number n of a model, and what it needs, where that is not there yet."""
+    sample, description = SAMPLES[name], find(name)
+    prepare(name, n)
+    known = description.resolve(KIM, [text]) if (text := str(sample.form(n).get("name", ""))) else {}
+    if known:
+        return known[text]
+    if sample.make is not None:
+        return sample.make(n)
+    return services.create(KIM, description, services.values_of(KIM, description, sample.form(n)))
+
+
+def prepare(name: str, n: int) -> None:
+    """Make what object number n of a model needs."""
+    for need in SAMPLES[name].needs:
+        make(need, n)
+
+
+def body(description: Description, texts: Texts) -> dict[str, Any]:
+    """The JSON of the API for what a form holds."""
+    found: dict[str, Any] = {}
+    for name, value in services.values_of(KIM, description, texts, texts).items():
+        one = description.field(name)
+        if isinstance(one, Reference):
+            found[name] = None if value is None else value.id
+        elif isinstance(one, References):
+            found[name] = [obj.id for obj in value]
+        else:
+            found[name] = value if isinstance(one, MultiSelect) else one.plain(value)
+    return found
+
+
+def empty(app: Flask) -> None:
+    """Empty all tables; passwords are cheap from here on, for these tests sign in many users."""
+    accounts._hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    with app.app_context(), db.engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+
+
+def token(page: str) -> str:
+    """The token against forged requests of a page."""
+    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page)
+    assert found is not None
+    return found[1]
+
+
+def sign_in(app: Flask, name: str) -> FlaskClient:
+    """A browser in which the user is signed in."""
+    client = app.test_client()
+    form = {"name": name, "password": PASSWORD, "csrf_token": token(client.get("/sign-in").text)}
+    assert client.post("/sign-in", data=form).status_code == 302
+    return client
+
+
+def csrf(client: FlaskClient) -> str:
+    """The token against forged requests of a signed-in browser."""
+    return token(client.get("/account").text)
