@@ -9,7 +9,7 @@ import pytest
 
 from ezadmin_pipeline.directory import Directory, Host
 from ezadmin_pipeline.rules import RuleSet
-from ezadmin_pipeline.settings import Settings
+from ezadmin_pipeline.settings import Settings, SurgeSettings
 from ezadmin_pipeline.tryout import Fate, Reader, Trial, read_rules
 from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
@@ -90,6 +90,20 @@ def test_the_report_says_what_each_rule_did() -> None:
     assert "      message: 1 -> *" in report
     assert "idle  filter  0 lines" in report
     assert report[-1].startswith("left out: rule 'bad'")
+
+
+def test_surges_are_told_as_far_as_lines_alone_tell_them() -> None:
+    trial = Trial()
+    for number in range(4):
+        for fate in reader([], RULES).judge(batch_of(*LINES, seq=number)):
+            trial.add(fate)
+    assert list(trial.surges(SurgeSettings(on=False))) == ["surges: off in the settings"]
+    (quiet,) = trial.surges(SurgeSettings())
+    assert "all would be stored" in quiet
+    told = list(trial.surges(SurgeSettings(floor=5)))
+    assert "surges: 7 lines are above the floor" in told[0]
+    assert "cannot be told from these lines" in told[0]
+    assert told[1:] == [f"    {WHEN[:16]}  web-1  app/unknown: 12 lines, the floor is 5"]
 
 
 def test_a_file_of_rules_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     indices = command("indices", _indices, "list the indices, and what will be made and dropped, and when")
     indices.add_argument("--json", action="store_true", help="as JSON")
     indices.add_argument("--apply", action="store_true", help="do it now, and not when a worker next looks")
-    command("check", _check, "ask everything that a worker needs, and say what to mend")
+    look = command("check", _check, "ask everything that a worker needs, and say what to mend")
+    look.add_argument("--json", action="store_true", help="as JSON")
     replay = command("replay", _replay, "index again what Kafka still keeps and Elasticsearch has lost")
     replay.add_argument("topic", choices=["metrics", "logs"])
     replay.add_argument(
@@ -183,15 +184,15 @@ def _indices(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _check(settings: Settings, options: argparse.Namespace) -> int:
-    elastic = ElasticClient(settings.elasticsearch, timeout=10)
-    good = True
-    try:
-        for result in check.run(settings, elastic):
-            good = good and result.good
-            print(f"{'ok  ' if result.good else 'FAIL'} {result.name:16} {result.milliseconds:7.0f} ms  {result.text}")
-    finally:
-        elastic.close()
-    return 0 if good else 1
+    results = []
+    for result in check.run(settings):
+        results.append(result)
+        if not options.json:
+            shown = {check.OK: "ok    ", check.WARN: "warn  ", check.FAILED: "FAILED"}[result.state]
+            print(f"{shown} {result.name:22} {result.milliseconds:6.0f} ms  {printable(result.text)}", flush=True)
+    if options.json:
+        print(json.dumps([result.to_json() for result in results], indent=2))
+    return 1 if any(result.state == check.FAILED for result in results) else 0
 
 
 def _replay(settings: Settings, options: argparse.Namespace) -> int:
@@ -220,7 +221,7 @@ def _try(settings: Settings, options: argparse.Namespace) -> int:
         trial.add(fate)
     shown = f"revision {rules.revision}, in force" if record is None else str(options.rules)
     print(f"rules: {shown}; events that arrived since {format_time(since)}")
-    for line in trial.report(rules):
+    for line in (*trial.report(rules), *trial.surges(settings.surges)):
         print(printable(line))
     if reader.unread:
         print(f"{reader.unread} messages are dead letters as a whole")

@@ -124,6 +124,15 @@ def _moment(minute: int, milliseconds: int = 0) -> str:
     return format_time(datetime.fromtimestamp(minute * 60 + milliseconds / 1000, UTC))
 
 
+def floor_of(settings: SurgeSettings, dataset: str, level: str) -> int | None:
+    """Events per minute that are always stored, None if all are."""
+    return None if level not in _LIMITED_LEVELS or _never_limited(dataset) else _floor(settings, level)
+
+
+def _floor(settings: SurgeSettings, level: str) -> int:
+    return max(settings.floor, _ERROR_FLOOR) if level == "error" else settings.floor
+
+
 class _Host:
     """``born``: hour of its first event. ``newest``: its newest minute. ``keys``: how many it has."""
 
@@ -417,9 +426,7 @@ class Surges:
         return key
 
     def _set_budget(self, level: str, key: _Key, host: _Host) -> None:
-        floor, factor = self._settings.floor, self._settings.factor
-        if level == "error":
-            floor = max(floor, _ERROR_FLOOR)
+        floor, factor = _floor(self._settings, level), self._settings.factor
         if key.hour <= host.born + 1:
             floor *= _NEW_HOST
         key.budget = max(floor, int(factor * key.last / 60))

@@ -22,7 +22,8 @@ from ezadmin_pipeline.letters import read_partitions
 from ezadmin_pipeline.lines import BadLine, Bounds
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.rules import RuleSet
-from ezadmin_pipeline.settings import Settings
+from ezadmin_pipeline.settings import Settings, SurgeSettings
+from ezadmin_pipeline.surges import Surges, floor_of
 from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
 from ezadmin_wire.config import RulesRecord
@@ -179,10 +180,14 @@ class Trial:
     fates: Counter[str] = field(default_factory=Counter)
     hits: Counter[str] = field(default_factory=Counter)
     samples: dict[str, list[Fate]] = field(default_factory=dict)
+    kept: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+    """Lines that the rules keep, per minute, host, dataset and level."""
 
     def add(self, fate: Fate) -> None:
         """Count a line, and keep it as a sample of its rules if they have few."""
         self.fates[fate.fate] += 1
+        if fate.fate in ("kept", "changed"):
+            self.kept[fate.minute, fate.before.get("host.name", fate.host), fate.dataset, fate.level] += 1
         for rule in fate.rules:
             self.hits[rule] += 1
             samples = self.samples.setdefault(rule, [])
@@ -206,6 +211,37 @@ class Trial:
                     if old != new:
                         yield f"      {name}: {_short(old)} -> {_short(new)}"
         yield from (f"left out: {text}" for text in rules.refused)
+
+    def surges(self, settings: SurgeSettings) -> Iterator[str]:
+        """What can be said about surges, of lines alone."""
+        if not settings.on:
+            yield "surges: off in the settings"
+            return
+        above = []
+        for (minute, host, dataset, level), count in self.kept.items():
+            floor = floor_of(settings, dataset, level)
+            if floor is not None and count > floor:
+                above.append(
+                    (count - floor, f"{minute}  {host}  {dataset}/{level}: {count} lines, the floor is {floor}")
+                )
+        if not above:
+            yield f"surges: no minute of a host, dataset and level is above its floor ({settings.floor}): all would be stored"
+            return
+        yield (
+            f"surges: {sum(excess for excess, _ in above)} lines are above the floor of their minute, host, dataset and level "
+            f"and would be sampled, unless that is usual there: the budget is {settings.factor:g} times the rate of the hour "
+            "before if that is more, which cannot be told from these lines; `why` tells what was decided"
+        )
+        for _, text in sorted(above, reverse=True)[:SAMPLES]:
+            yield f"    {text}"
+
+
+def _place(fate: Fate, rate: int | None, counts: rollups.Counts | None) -> str:
+    if rate is not None:
+        return "stored" if rate == 1 else f"stored as one of {rate} in a surge"
+    if fate.fate in ("kept", "changed") and counts is not None and counts.sampled:
+        return "not stored: withheld in a surge"
+    return "not stored"
 
 
 def _short(value: object) -> str:
@@ -245,7 +281,9 @@ class Why:
             yield f"{names.logs}/{partition}: nothing is committed yet"
         else:
             yield f"{names.logs}/{partition}: the last commit was by revision {record.rules_revision}"
+            yield from self._budgets(record)
         first, last = format_time(moment - within), format_time(moment + within)
+        yield from self._surges(first, last)
         found = [
             fate
             for fate in self._reader.read(moment - within - EARLY, moment + within + late, partition, self._host)
@@ -254,24 +292,65 @@ class Why:
         if not found:
             yield f"Kafka holds no lines of this host from {first} to {last} that were sent within {late} of it"
             return
-        stored = self._stored(found)
+        stored, counts = self._stored(found), self._counts(found, partition)
         for fate in sorted(found, key=lambda one: one.time):
             rules = f" by {', '.join(fate.rules)}" if fate.rules else ""
-            place = "stored" if fate.id in stored else "not stored"
+            place = _place(fate, stored.get(fate.id), counts.get((fate.minute, fate.dataset, fate.level)))
             what = f"{fate.fate}{rules}{f' ({fate.reason})' if fate.reason else ''}"
             yield f"{fate.time}  {fate.level:9} {what}, {place}  {_short(fate.before.get('message'))}"
-        yield from self._counts(found, partition)
+        for (minute, dataset, level), values in counts.items():
+            figures = ", ".join(f"{name.removeprefix('events.')} {count}" for name, count in values.fields().items())
+            yield f"counted in {minute}, {dataset}, {level}: {figures}"
 
-    def _stored(self, fates: list[Fate]) -> set[str]:
-        places = [{"_index": fate.index, "_id": fate.id, "_source": False} for fate in fates if fate.id]
-        found: set[str] = set()
+    def _budgets(self, record: commits.CommitRecord) -> Iterator[str]:
+        if not self._settings.surges.on:
+            yield "surges: off in the settings"
+            return
+        for text in Surges(self._settings.surges, record.surges, record.exemplars).explain(self._host):
+            yield f"surges, as of the last commit: {text}"
+
+    def _surges(self, first: str, last: str) -> Iterator[str]:
+        """The alerts of surges that were between two times."""
+        query = {
+            "size": 100,
+            "sort": [{"@timestamp": "desc"}],
+            "query": {
+                "bool": {
+                    "filter": [
+                        {"term": {"host.id": self._host}},
+                        {"term": {"event.dataset": "alert.surge"}},
+                        {"range": {"event.start": {"lte": last}}},
+                    ]
+                }
+            },
+        }
+        path = f"/{self._settings.names.prefix}-alerts-*/_search"
+        status, answer = self._elastic.request(
+            "POST", path, params={"ignore_unavailable": "true"}, body=orjson.dumps(query)
+        )
+        if status != 200:
+            raise Unavailable(f"{status} {answer}")
+        told = set()
+        for hit in answer["hits"]["hits"]:  # the end of a surge comes before its begin
+            alert = hit["_source"]
+            surge = (alert["alert.item"], alert["event.start"])
+            if surge not in told and alert.get("event.end", last) >= first:
+                yield f"surge {alert['event.start']} to {alert.get('event.end', 'now')}: {alert['message']}"
+            told.add(surge)
+
+    def _stored(self, fates: list[Fate]) -> dict[str, int]:
+        """What is stored, with its ``event.sample_rate``."""
+        rate = "event.sample_rate"
+        places = [{"_index": fate.index, "_id": fate.id, "_source": [rate]} for fate in fates if fate.id]
+        found: dict[str, int] = {}
         for start in range(0, len(places), _MGET):
             for doc in self._get(places[start : start + _MGET]):
                 if doc.get("found"):
-                    found.add(doc["_id"])
+                    source = doc["_source"]
+                    found[doc["_id"]] = source.get(rate) or source.get("event", {}).get("sample_rate") or 1
         return found
 
-    def _counts(self, fates: list[Fate], partition: int) -> Iterator[str]:
+    def _counts(self, fates: list[Fate], partition: int) -> dict[tuple[str, str, str], rollups.Counts]:
         names = self._settings.names
         keys = sorted({(fate.minute, fate.dataset, fate.level) for fate in fates if fate.minute})
         wanted = [rollups.keys_of(minute, self._host, dataset, level)[0] for minute, dataset, level in keys]
@@ -279,15 +358,13 @@ class Why:
             {"_index": rollups.index_of(key, names), "_id": rollups.document_id(key, names.logs, partition)}
             for key in wanted
         ]
+        counts = {}
         for start in range(0, len(places), _MGET):
             for key, doc in zip(wanted[start:], self._get(places[start : start + _MGET]), strict=False):
-                counts = (
-                    rollups.Counts.from_fields(doc["_source"]).fields()
-                    if doc.get("found")
-                    else rollups.Counts().fields()
+                counts[key.window, key.dataset, key.level] = (
+                    rollups.Counts.from_fields(doc["_source"]) if doc.get("found") else rollups.Counts()
                 )
-                figures = ", ".join(f"{name.removeprefix('events.')} {count}" for name, count in counts.items())
-                yield f"counted in {key.window}, {key.dataset}, {key.level}: {figures}"
+        return counts
 
     def _get(self, places: list[dict[str, Any]]) -> list[dict[str, Any]]:
         status, answer = self._elastic.request("POST", "/_mget", body=orjson.dumps({"docs": places}))
