@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ class HostState:
 
     __slots__ = ("heard", "items", "newest", "seen")
 
-    def __init__(self, newest: int, heard: int = 0) -> None:
+    def __init__(self, newest: int = 0, heard: int = 0) -> None:
         self.newest = newest
         self.heard = heard
         self.seen: dict[str, int] = {}
@@ -259,16 +260,16 @@ class Thresholds:
         tags: Sequence[Tag],
         found: list[dict[str, Any]],
     ) -> None:
-        time = self._time(tags[0][0], *_times_of(tags[0][2]), clock)
         host = state.hosts.get(host_id)
         if host is None:
-            host = state.hosts[host_id] = HostState(time)
+            host = state.hosts[host_id] = HostState()
             state.revisions.update({limit.id: limit.revision for limit in plan.limits.values()})
+        else:
+            for limit in plan.asking:  # what the record does not hold came with the newest sample
+                host.seen.setdefault(limit.id, host.newest)
         host.heard = state.clock
-        for limit in plan.asking:  # what the record does not hold came with the newest sample
-            host.seen.setdefault(limit.id, host.newest)
         minute_before = host.newest // 60_000
-        _in_order(host, time, clock)
+        read = False
         sampled: set[str] = set()
         for minute, _, line in tags:
             figures = plan.figures.get(_dataset_of(line))
@@ -279,6 +280,7 @@ class Thresholds:
             except (msgspec.DecodeError, orjson.JSONDecodeError):  # a number that no float holds
                 continue
             time = self._time(minute, text, created, clock)
+            read = True
             if item is None or not _in_order(host, time, clock):
                 continue
             for limit, i in figures.limits:
@@ -286,7 +288,10 @@ class Thresholds:
                 if value is not None and limit.matches(item):
                     sampled.add(limit.id)
                     self._judge(host_id, host, limit, item, time, value, found)
+        if not read:  # the host is there all the same
+            _in_order(host, self._time(tags[-1][0], *_times_of(tags[-1][2]), clock), clock)
         for limit in plan.asking:
+            host.seen.setdefault(limit.id, host.newest)
             self._ask(host_id, host, limit, limit.id in sampled, found)
         if host.items and host.newest // 60_000 != minute_before:
             self._close_gone(host_id, host, plan, found)
@@ -298,11 +303,14 @@ class Thresholds:
         if time is not None:
             return time
         time = clock
-        for moment in (parse_time(text), parse_time(created)):
-            if format_time(moment)[:16] == minute:
-                time = round(moment.timestamp() * 1000)
-                break
-        if text[:16] == minute:
+        if text[:16] == minute and text.endswith("Z"):
+            time = _milliseconds(parse_time(text))
+        else:
+            for moment in (parse_time(text), parse_time(created)):
+                if format_time(moment)[:16] == minute:
+                    time = _milliseconds(moment)
+                    break
+        if text[:16] == minute:  # else it depends on more than these two
             if len(self._times) >= 1000:
                 self._times.clear()
             self._times[key] = time
@@ -476,6 +484,10 @@ def _dataset_of(line: bytes) -> bytes:
     if start < len(_NAME):  # written with spaces or escapes
         return str(orjson.loads(line)["event.dataset"]).encode()
     return line[start : line.index(b'"', start)]
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
 
 
 def _move(state: State, clock: int) -> bool:
