@@ -88,6 +88,7 @@ _NAMESPACE = uuid.UUID("6d1c2b0e-6f3a-4c53-9a6e-3f0f5d9f6b1a")
 _KLOG = re.compile(
     r"([IWEF])([0-9]{2})([0-9]{2}) ([0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{3})[0-9]* +([0-9]+) ([^\s\]]+)\] "
 )
+_TAG = re.compile(r"([^\s:\[]{1,128})(?:\[([0-9]{1,10})\])?:?")
 _CLF = re.compile(r"[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -228,11 +229,16 @@ class ForeignReader:
                 root.setdefault(name, value)
             elif value.isascii() and value.isdigit() and len(value) < 19:
                 root.setdefault(name, int(value))
+        tag = _TAG.fullmatch(fields.take(("syslogtag",)) or "")
+        if tag is not None:
+            root.setdefault("process.name", tag[1])
+            if tag[2]:
+                root.setdefault("process.pid", int(tag[2]))
         logger = fields.take(LOGGERS)
         if logger is not None:
             root["log.logger"] = logger
         path, offset = root.pop("log.file.path", None), root.pop("log.offset", None)
-        program, pid = root.pop("process.name", None) or parsed.name, root.pop("process.pid", None) or parsed.pid
+        program, pid = root.pop("process.name", parsed.name), root.pop("process.pid", parsed.pid)
         time = None if time_text is None else moment(time_text, self._syslog, now_ms)
         if time is None and time_text is not None:
             fields.rest["unread.timestamp"] = time_text

@@ -50,8 +50,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _run(settings: Settings, options: argparse.Namespace) -> int:
     if not 0 < options.over <= 3600:
         raise SettingsError(f"--over {options.over:g}: write seconds above 0, up to 3600")
-    names = settings.names
-    found = look(settings, [names.metrics, names.logs, *(foreign.topic for foreign in settings.foreign)], options.over)
+    found = look(settings, options.over)
     total = summed(found)
     if options.json:
         print(json.dumps({"partitions": [_plain(one) for one in found], "total": _plain(total)}))
@@ -68,8 +67,9 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def look(settings: Settings, topics: list[str], seconds: float) -> list[Standing]:
-    """Look twice, ``seconds`` apart. Raises KafkaError, LookupError for a topic that does not exist."""
+def look(settings: Settings, seconds: float) -> list[Standing]:
+    """Look twice, ``seconds`` apart; a foreign topic that does not exist is left out. Raises KafkaError, LookupError."""
+    own = [settings.names.metrics, settings.names.logs]
     group = settings.names.consumer_group("pipeline")
     options = settings.kafka.options()
     admin = KafkaAdminClient(**options, bootstrap_timeout_ms=_PATIENCE_MS)
@@ -78,9 +78,9 @@ def look(settings: Settings, topics: list[str], seconds: float) -> list[Standing
     )
     try:
         places = []
-        for topic in topics:
-            numbers = consumer.partitions_for_topic(topic)
-            if not numbers:
+        for topic in [*own, *(foreign.topic for foreign in settings.foreign)]:
+            numbers = consumer.partitions_for_topic(topic) or set()
+            if not numbers and topic in own:
                 raise LookupError(f"topic {topic} does not exist; run: ezadmin-pipeline setup")
             places += [TopicPartition(topic, number) for number in sorted(numbers)]
         start = time.monotonic()

@@ -107,6 +107,7 @@ class Worker:
         self._foreign = [foreign.topic for foreign in settings.foreign]
         self._notes: queue.SimpleQueue[tuple[str, list[TopicPartition]]] = queue.SimpleQueue()
         self._reading: set[str] = set()
+        self._asked = True
         self._to_assign: set[TopicPartition] = set()
         self._retry_assign = 0.0
         self._reread: dict[TopicPartition, int] = {}
@@ -223,8 +224,9 @@ class Worker:
             session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(settings.session_timeout * 1000 / 5),
             metadata_max_age_ms=5_000,
-            fetch_max_bytes=8 << 20,
-            max_partition_fetch_bytes=2 << 20,
+            # compressed; what is fetched and not yet taken is a worker's memory, however much waits in Kafka
+            fetch_max_bytes=2 << 20,
+            max_partition_fetch_bytes=512 << 10,
             max_poll_records=20,
             bootstrap_timeout_ms=5_000,
         )
@@ -256,6 +258,7 @@ class Worker:
     def _subscribe(self, foreign: Iterable[str]) -> None:
         """Read our own topics, and the ``foreign`` ones that there are: one that is missing holds nothing up."""
         self._reading = {*self._topics, *foreign}
+        self._asked = not self._foreign
         for topic in self._foreign:
             if topic not in self._reading:
                 _log.warning("foreign topic %s does not exist (yet); it is read from when it is made", topic)
@@ -370,6 +373,17 @@ class Worker:
                     self._to_assign.add(place)
                     self._all_paused = False
                     self._retry_assign = 0.0
+            self._ask_for_all()
+
+    def _ask_for_all(self) -> None:
+        """Join once more if a topic is missing: Kafka gives a member that comes back under its name what it had, also if
+        it now reads more.
+        """
+        if self._asked or self._consumer is None:
+            return
+        self._asked = True
+        if self._reading - {place.topic for place in self._consumer.assignment()}:
+            self._consumer._coordinator.request_rejoin()
 
     def _take_anew(self, places: Iterable[tuple[str, int]]) -> None:
         for topic, partition in places:
