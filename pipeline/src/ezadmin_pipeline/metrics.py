@@ -43,6 +43,7 @@ METRICS = (
         ("fate",),
         "Lines by what was decided: kept, ignored (by a rule), sampled (withheld in a surge), resent (seen before)",
     ),
+    Declared("surging", "gauge", (), "Surges that are open: host, dataset and level"),
     Declared("rule_hits_total", "counter", ("rule",), "Events that a rule left out, changed or exempted"),
     Declared("dead_letters_total", "counter", ("reason",), "What could not become a document"),
     Declared("conflicts_total", "counter", (), "Metrics whose identity and time were taken: a clone, a clock set back"),
@@ -95,6 +96,7 @@ class WorkerCollector(Collector):
                     "resent": engine.resent,
                 }
             ),
+            "surging": engine.surging,
             "rule_hits_total": by_one(engine.rule_hits),
             "dead_letters_total": by_one(self._worker.letters.reasons),
             "conflicts_total": engine.conflicts,
