@@ -134,7 +134,10 @@ def messages(spools: Spools, stream: str) -> list[str]:
 def test_errors_have_a_stream_of_their_own_and_all_comes_once_whatever_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Any append, mark or fsync may fail, and the process may end there: two files and a place behind each batch."""
+    """Any append, mark or fsync may fail, and process or machine may end there: two spools, and one place behind each batch.
+
+    Where the power went, what was not fsynced is cut off anywhere, also within a record.
+    """
     chance = random.Random(seed)
     paths = [tmp_path / "a.log", tmp_path / "b.log"]
     for path in paths:
@@ -181,7 +184,12 @@ def test_errors_have_a_stream_of_their_own_and_all_comes_once_whatever_fails(
         except Killed:
             armed = False
             ended += 1
+            safe = {spool.stream: spool._synced for spool in spools}
             spools.close()  # what was appended survives kill -9: it is in the page cache
+            if chance.random() < 0.5:
+                for stream, place in safe.items():
+                    segment = tmp_path / f"spool/{stream}/{place.segment:020d}.seg"
+                    os.truncate(segment, chance.randint(place.offset, segment.stat().st_size))
             spools, reader = begin()
         armed = False
     reader.look()

@@ -145,12 +145,12 @@ def test_kill_9_while_lines_are_written_and_the_file_rotates(host: Host) -> None
         begin = time.monotonic()
         while written < seconds * rate:
             for _ in range(rate // 50):
-                file.write(f"line {written}\n")
+                file.write(f"{'ERROR' if written % 7 == 0 else 'line'} {written}\n")
                 written += 1
             file.flush()
             if any(written - rate // 50 < at <= written for at in rotate_at):
                 host.log_file.rename(host.log_file.with_name(f"events.log.{written}"))
-                file.write(f"line {written}\n")  # a daemon goes on in the old file until it is told to reopen
+                file.write(f"{'ERROR' if written % 7 == 0 else 'line'} {written}\n")  # a daemon goes on in the old file until it is told to reopen
                 written += 1
                 file.close()
                 file = host.log_file.open("a")
@@ -178,6 +178,8 @@ def test_kill_9_while_lines_are_written_and_the_file_rotates(host: Host) -> None
     numbers = [int(message.split()[1]) for message in arrived.messages()]
     assert sorted(numbers) == list(range(written))
     arrived.gapless("logs")
+    assert len(arrived.documents("errors")) == (written + 6) // 7
+    arrived.gapless("errors")
     metrics = arrived.documents("metrics")
     hosts = [d["@timestamp"] for d in metrics if d["event.dataset"] == "system.host"]
     assert len(hosts) == len(set(hosts))  # ticks stay apart over restarts

@@ -216,6 +216,7 @@ class LogReader(threading.Thread):
         positions = self._spool.positions
         fresh = {} if self._set is None else self._set.resume(positions)
         if self._errors is not None:
+            self._errors.sync()  # what is ahead must be there for good before it is left out
             epoch, seq, ahead = positions.get(PLACE) or ("", 0, {})
             self._ahead = {}
             if epoch != self._errors.epoch:  # the first time, or the stream of errors is a new one
