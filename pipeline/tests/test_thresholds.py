@@ -165,7 +165,10 @@ def test_items_patterns_and_what_is_gone() -> None:
 
 def test_processes_are_told_apart() -> None:
     lab = Lab(rss=LimitRecord("system.process.memory.rss.bytes", "nginx*", warning_raise=100, dataset="system.process"))
-    lines = [{"process.name": "nginx", "process.pid": pid, "system.process.memory.rss.bytes": pid} for pid in (7, 812)]
+    lines = [
+        {"process.name": "nginx", "process.entity_id": f"b-{pid}-99", "system.process.memory.rss.bytes": pid}
+        for pid in (7, 812)
+    ]
     assert lab.send(0, *lines, dataset="system.process") == ["rss/nginx[812] ok>warning value"]
 
 

@@ -58,7 +58,7 @@ def document(dataset: str, when: str, item: int, rng: random.Random) -> bytes:
         if field["type"] in ("float", "double"):
             values[name] = round(rng.random() * 0.8, 4)
         elif field["type"] in ("long", "integer"):
-            values[name] = item if field["dimension"] or name == "process.pid" else rng.randrange(10**9)
+            values[name] = item if field["dimension"] else rng.randrange(10**9)
         elif field["type"] == "keyword":
             values[name] = f"{name.rpartition('.')[2]}-{item}"
     return orjson.dumps(values)

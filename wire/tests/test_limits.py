@@ -70,4 +70,5 @@ def test_names_of_items() -> None:
     assert item_name("system.host", ()) == ""
     assert item_name("system.core", (3,)) == "3"
     assert item_name("system.filesystem", ("/var",)) == "/var"
-    assert item_name("system.process", ("nginx", 812)) == "nginx[812]"
+    assert item_name("system.process", ("nginx", "7f-3a-812-55")) == "nginx[812]"
+    assert item_name("system.process", ("nginx", "x")) == "nginx[x]"

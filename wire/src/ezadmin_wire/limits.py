@@ -36,7 +36,7 @@ ITEM_FIELDS = {
     "system.diskio": ("system.diskio.name",),
     "system.filesystem": ("system.filesystem.mount_point",),
     "system.network": ("system.network.name",),
-    "system.process": ("process.name", "process.pid"),
+    "system.process": ("process.name", "process.entity_id"),
 }
 """Per dataset the fields that tell its items apart; other datasets have one item, whose name is empty."""
 
@@ -49,7 +49,9 @@ _MAX_ITEM = 200
 def item_name(dataset: str, values: tuple[object, ...]) -> str:
     """The name of an item, of the values of its :data:`ITEM_FIELDS`: ``/var``, ``eth0``, ``0``; a process: ``nginx[812]``."""
     if dataset == "system.process":
-        return f"{values[0]}[{values[1]}]"
+        name, entity = values
+        parts = str(entity).rsplit("-", 2)  # boot-pid-start; the pid itself does not stand in every tick
+        return f"{name}[{parts[1] if len(parts) == 3 else entity}]"
     return str(values[0]) if values else ""
 
 
