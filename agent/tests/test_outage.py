@@ -191,3 +191,28 @@ def test_without_a_reserve_an_append_says_so(small_disk: Path) -> None:
         fill()
     spools["metrics"].sync()
     spools.close()
+
+
+def test_errors_find_room_on_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without the reserve, which others may need, the oldest of the other logs gives way."""
+    specs = [StreamSpec("errors", "t.logs", 6, False, share=1.0, over=("logs",)), *SPECS]
+    spools = Spools(small_disk / "spool", specs, cap_bytes=64 << 20)
+
+    def line(text: str) -> bytes:
+        return json.dumps(
+            {"log.level": text, "message": text, "x": os.urandom(25_000).hex()}, separators=(",", ":")
+        ).encode()
+
+    with pytest.raises(SpoolError, match="the disk is full"):
+        while True:
+            spools["logs"].append([line("info")], dataset="a", tmin="", tmax="", positions={})
+            spools["logs"].sync()
+    full = len(messages(spools, "logs"))
+    for _ in range(300):
+        spools["errors"].append([line("error")], dataset="a", tmin="", tmax="")
+        spools["errors"].sync()
+    assert messages(spools, "errors") == ["error"] * 300
+    assert 0 < spools["logs"].dropped["info"] == full - len(messages(spools, "logs"))
+    assert "the disk is full: " in caplog.text
+    assert " lines of stream logs are dropped (" in caplog.text
+    spools.close()
