@@ -38,11 +38,11 @@ LIMITS = [
     LimitRecord("system.cpu.total.norm.pct", warning_raise=0.9, critical_raise=0.97, hold=60, no_data=300),
     LimitRecord("system.memory.actual.used.pct", warning_raise=0.9, critical_raise=0.97),
     LimitRecord("system.load.1", warning_raise=50),
-    LimitRecord("system.swap.used.pct", warning_raise=0.9),
+    LimitRecord("system.memory.swap.used.pct", warning_raise=0.9),
     LimitRecord("system.filesystem.used.pct", warning_raise=0.9, critical_raise=0.97, dataset="system.filesystem"),
     LimitRecord("system.filesystem.used_files.pct", warning_raise=0.9, dataset="system.filesystem"),
     LimitRecord("system.network.in.bytes", warning_raise=1e15, dataset="system.network"),
-    LimitRecord("system.diskio.io.pct", warning_raise=0.9, n=3, m=5, dataset="system.diskio"),
+    LimitRecord("system.diskio.io.utilization", warning_raise=0.9, n=3, m=5, dataset="system.diskio"),
     LimitRecord("system.core.total.pct", warning_raise=0.99, dataset="system.core"),
     LimitRecord("system.process.cpu.total.pct", "nginx*", warning_raise=4.0, dataset="system.process"),
 ]

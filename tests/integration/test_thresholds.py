@@ -167,6 +167,40 @@ def test_every_change_is_there_once_while_workers_are_killed(fleet: Fleet, tmp_p
     assert fleet.dead_letters() == []
 
 
+def test_a_host_of_which_nothing_comes_is_unknown(fleet: Fleet, tmp_path: Path) -> None:
+    ticks = Ticks(fleet, 3, tmp_path / "keys")
+    ticks.start = datetime.now(UTC)
+    fleet.publish(limit_key("cpu"), LimitRecord(CPU, warning_raise=0.9, no_data=30))
+    for host, key in zip(ticks.ids, ticks.keys, strict=True):
+        fleet.publish_host(host, key, limits=["cpu"])
+    worker = pipeline(fleet.settings("w0", commit_interval=0.3), tmp_path / "w0.log").start()
+    try:
+        ticks.send(1, lambda host, tick: 0.1)
+        wait_until(lambda: fleet.lag() == 0, 60, "the ticks are committed")
+        sent = time.monotonic()
+
+        def all_unknown() -> bool:
+            # the first host goes on
+            ticks.send(1, lambda host, tick: 0.1, range(1))
+            time.sleep(2)
+            return len(stored(fleet)) == 2
+
+        wait_until(all_unknown, 90, "two hosts are unknown")
+        assert time.monotonic() - sent > 28
+        found = stored(fleet).values()
+        assert {one["host.id"] for one in found} == set(ticks.ids[1:])
+        assert {(one["event.dataset"], one["alert.state"], one["@timestamp"][:19]) for one in found} == {
+            ("alert.no_data", "unknown", ticks.when(0)[:19])
+        }
+        worker.kill()
+        worker.start()
+        ticks.send(1, lambda host, tick: 0.1)
+        wait_until(lambda: len(stored(fleet)) == 4, 60, "they are known again")
+        wait_until(lambda: told(fleet) == stored(fleet), 20, "the topic holds the same")
+    finally:
+        worker.stop()
+
+
 class Installation:
     """A cmdb with its worker, hosts that it knows, and two pipeline workers."""
 
