@@ -85,7 +85,7 @@ def test_pages(app: Flask, client: FlaskClient, d: Description, language: str) -
     empty_page = client.get(f"/{d.path}/?q=nothing-like-it", headers=headers)
     assert empty_page.status_code == 200
     (object_id,) = made(app, d, 1)
-    paths = [f"/{d.path}/", f"/{d.path}/{object_id}"]
+    paths = [f"/{d.path}/", f"/{d.path}/filter?sort={d.order[0]}", f"/{d.path}/{object_id}"]
     paths += [f"/{d.path}/{object_id}/{action}" for action in ("edit",) if d.changeable]
     paths += [f"/{d.path}/{object_id}/{action}" for action in ("delete",) if d.deletable]
     paths += [f"/{d.path}/{object_id}/history"] if d.changeable else []

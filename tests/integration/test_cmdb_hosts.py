@@ -19,7 +19,7 @@ from ezadmin_cmdb.actor import Actor, cli_actor
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import Base, db, unit_of_work
-from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
+from ezadmin_cmdb.errors import Conflict, Forbidden, Invalid, NotFound
 from ezadmin_cmdb.hosts import reports, services
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.outbox import services as outbox
@@ -208,7 +208,7 @@ def test_find_by_id_or_name_within_what_is_visible() -> None:
     assert services.find(KIM, "web2").id == OTHER
     with pytest.raises(NotFound):
         services.find(KIM, "web3")
-    with pytest.raises(NotFound):
+    with pytest.raises(Forbidden):
         services.find(Actor("guest", "ui"), ID)
     services.rename(KIM, services.find(KIM, ID), "web2")
     with pytest.raises(Conflict, match="more than one"):

@@ -37,7 +37,9 @@ CHANGE = register(
                 name="action", label=_l("What"), required=True, editable=False,
                 choices={"create": _l("added"), "update": _l("changed"), "delete": _l("deleted")},
             ),
-            fields.Text(name="object_type", label=_l("Kind of object"), required=True, editable=False),
+            fields.Text(
+                name="object_type", label=_l("Kind of object"), required=True, editable=False, cell="kind"
+            ),
             fields.Text(
                 name="object_name", label=_l("Object"), required=True, editable=False, searched=True, cell="object"
             ),

@@ -20,7 +20,7 @@ from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.web.access import needs
 from ezadmin_cmdb.web.signin import current_actor
 
-READ = ("index", "export", "show", "history", "options")
+READ = ("index", "filter", "export", "show", "history", "options")
 OPTIONS_MAX = 300
 """More than these, and a reference is typed instead of chosen from a list."""
 
@@ -54,6 +54,7 @@ def add(bp: Blueprint, description: Description, wanted: Collection[str]) -> Non
     pages = _Pages(description)
     for action, path, permission, methods in [
         ("index", "/", description.view, ["GET"]),
+        ("filter", "/filter", description.view, ["GET"]),
         ("export", "/export.csv", description.view, ["GET"]),
         ("options", "/options", description.view, ["GET"]),
         ("new", "/new", description.change, ["GET", "POST"]),
@@ -93,7 +94,7 @@ class _Pages:
         template = "describe/_table.html" if request.headers.get("HX-Target") == "list" else "describe/list.html"
         return render_template(
             template, d=description, query=query, found=found, columns=chosen(description, query), extra=extra,
-            chips=self._chips(query), choices=self._filter_choices, allowed=self._allowed(),
+            chips=self._chips(query), allowed=self._allowed(),
         )  # fmt: skip
 
     def _allowed(self) -> dict[str, bool]:
@@ -144,6 +145,15 @@ class _Pages:
         return render_template(
             "describe/_options.html", names=[self.description.object_name(one) for one in found.items]
         )
+
+    def filter(self) -> Answer:
+        """The form of filters and columns: asked for when it is opened, for what it offers costs queries."""
+        query = self._asked()
+        template = "describe/_filter.html" if request.headers.get("HX-Request") else "describe/filter.html"
+        return render_template(
+            template, d=self.description, query=query, columns=chosen(self.description, query),
+            choices=self._filter_choices,
+        )  # fmt: skip
 
     def export(self) -> Answer:
         """What the list shows, all pages, as CSV."""

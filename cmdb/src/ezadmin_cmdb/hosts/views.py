@@ -21,7 +21,7 @@ from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint("hosts", __name__, url_prefix="/hosts")
 EVENTS_SHOWN = 50
-pages.add(bp, HOST, ("index", "export", "options", "edit", "history"))
+pages.add(bp, HOST, ("index", "filter", "export", "options", "edit", "history"))
 
 
 def _settings() -> Settings:
