@@ -99,6 +99,7 @@ EXPECTED: dict[str, list[set[str]]] = {
     "Alerts": [alert_fields()],
     "What the pipeline adds to every document": [
         {"host.id", "host.name", "labels", "event.ingested", lines.ORIGINAL_TIMESTAMP, *lines.EDITED, "unmapped"}
+        | {lines.SAMPLE_RATE}
     ],
     "Counts": [rollup_fields()],
     "Commit records": [set(json.loads(CommitRecord("t", 0, "i").to_json()))],

@@ -33,6 +33,8 @@ CREATED_BEHIND_MS = 30 * 86_400_000
 """Milliseconds that ``event.created`` may be behind it: spools and dead letters may come late."""
 ORIGINAL_TIMESTAMP = "event.original_timestamp"
 """Where a replaced ``@timestamp`` is kept; documents that have it came with an impossible time."""
+SAMPLE_RATE = "event.sample_rate"
+"""How many events a document stands for that was sampled in a surge."""
 EDITED = ("event.edited_by", "event.edited_at", "event.edited_letter")
 """Who edited a dead letter before it became this document, when, and which: :mod:`ezadmin_pipeline.edits`."""
 
@@ -41,7 +43,7 @@ _OWNED_ROOTS = frozenset({"host", "agent", "labels", "event"})
 _OWNED_PREFIXES = ("host.", "agent.", "labels.")
 # _doc_count makes Elasticsearch count one document as many
 _OWNED_NAMES = frozenset(
-    {"host.id", "host.name", "event.ingested", "event.sample_rate", ORIGINAL_TIMESTAMP, "_doc_count", *EDITED}
+    {"host.id", "host.name", "event.ingested", SAMPLE_RATE, ORIGINAL_TIMESTAMP, "_doc_count", *EDITED}
 )
 # a name under an owned prefix, plain or written with escapes; the others are refused by the guarded peek at no cost
 _BYTES = re2.Options()

@@ -49,6 +49,7 @@ import msgspec
 
 from ezadmin_pipeline import alerts
 from ezadmin_pipeline.indexer import Chunk
+from ezadmin_pipeline.lines import SAMPLE_RATE
 from ezadmin_pipeline.settings import SurgeSettings
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.ids import event_id_prefix
@@ -77,6 +78,7 @@ _VARIABLE = re.compile(
     r"|[^\W\d]*\d\w*(?:[.:]+[0-9A-Fa-f]*\d\w*)*)"
     r"|(?<!\w)(?:\"[^\"]*\"|'[^']*')"
 )
+_SAMPLE_RATE = SAMPLE_RATE.encode()
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _KNOWN_TEMPLATES = 8192
 
@@ -396,7 +398,7 @@ class Surges:
             identity = ids.copy()
             identity.update(b"%x" % (batch.seq + chunk.numbers[i]))
             if int.from_bytes(identity.digest(), "little") & group.mask == 0:
-                chunk.documents[i] = b'{"event.sample_rate":%d,' % (group.mask + 1) + document[1:]
+                chunk.documents[i] = b'{"%b":%d,' % (_SAMPLE_RATE, group.mask + 1) + document[1:]
                 kept.append(i)
             else:
                 if surge is not None:

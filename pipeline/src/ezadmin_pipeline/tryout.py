@@ -19,7 +19,7 @@ from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable
 from ezadmin_pipeline.indexer import Chunk
 from ezadmin_pipeline.letters import read_partitions
-from ezadmin_pipeline.lines import BadLine, Bounds
+from ezadmin_pipeline.lines import SAMPLE_RATE, BadLine, Bounds
 from ezadmin_pipeline.ranges import Ranges
 from ezadmin_pipeline.rules import RuleSet
 from ezadmin_pipeline.settings import Settings, SurgeSettings
@@ -340,14 +340,12 @@ class Why:
 
     def _stored(self, fates: list[Fate]) -> dict[str, int]:
         """What is stored, with its ``event.sample_rate``."""
-        rate = "event.sample_rate"
-        places = [{"_index": fate.index, "_id": fate.id, "_source": [rate]} for fate in fates if fate.id]
+        places = [{"_index": fate.index, "_id": fate.id, "_source": [SAMPLE_RATE]} for fate in fates if fate.id]
         found: dict[str, int] = {}
         for start in range(0, len(places), _MGET):
             for doc in self._get(places[start : start + _MGET]):
                 if doc.get("found"):
-                    source = doc["_source"]
-                    found[doc["_id"]] = source.get(rate) or source.get("event", {}).get("sample_rate") or 1
+                    found[doc["_id"]] = doc["_source"].get(SAMPLE_RATE, 1)
         return found
 
     def _counts(self, fates: list[Fate], partition: int) -> dict[tuple[str, str, str], rollups.Counts]:
