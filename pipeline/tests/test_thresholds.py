@@ -524,3 +524,85 @@ def test_any_attempts_from_a_record_give_the_same_alerts(
         position = upto
     assert committed == whole.found
     assert json.loads(orjson.dumps(parts.state.to_json())) == json.loads(orjson.dumps(whole.state.to_json()))
+
+
+# ------------------------------------------------------------------ what a host may send
+
+TEXTS = st.one_of(
+    st.sampled_from(
+        [
+            "2026-11-24T08:15:30.123Z", "2026-11-24T08:15:99.123Z", "2026-11-24T08:15:xx.yyyZ", "2026-11-24T17:15:30+09:00",
+            "0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z", "2026-11-24T08:15:30Z", "", "now",
+        ]
+    ),
+    st.text(max_size=8),
+)  # fmt: skip
+FIGURES = st.one_of(
+    st.sampled_from(
+        [
+            "0.99",
+            "1e999",
+            "-1e999",
+            "9" * 400,
+            "1e308",
+            "-1e308",
+            "null",
+            "true",
+            '"0.9"',
+            "[1]",
+            '{"a":1}',
+            "-0",
+            "NaN",
+        ]
+    ),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+)
+MOUNTS = st.one_of(
+    st.sampled_from(
+        ['"/var"', '"\\ud800"', '"\\u0000"', "7", "1.5", "null", "[]", '{"x":"y"}', '"' + "x" * 2000 + '"']
+    ),
+    st.text(max_size=5).map(json.dumps),
+)
+DATASET_KEYS = st.sampled_from(
+    ['"event.dataset":"', '"event.dataset" : "', '"event\\u002edataset":"', '"x":"y","event.dataset":"']
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(TEXTS, TEXTS, DATASET_KEYS, FIGURES, MOUNTS, st.booleans()), max_size=6))
+def test_nothing_that_a_host_sends_ends_the_worker(lines: list[Any]) -> None:
+    from datetime import UTC, datetime
+
+    from ezadmin_pipeline.documents import DocumentMaker
+    from ezadmin_pipeline.indexer import Chunk
+    from ezadmin_pipeline.settings import Settings
+    from ezadmin_wire import batch
+
+    lab = Lab(
+        cpu=replace(HIGH, rate=True), low=replace(HIGH, n=2, m=3, no_data=60),
+        disk=LimitRecord(DISK, "*", warning_raise=0.0, dataset="system.filesystem", no_data=60),
+    )  # fmt: skip
+    value = b"".join(
+        (
+            f'{{"@timestamp":{json.dumps(time)},"event.created":{json.dumps(created)},{key}'
+            f'{"system.host" if host else "system.filesystem"}","system.filesystem.mount_point":{mount},'
+            f'"{CPU if host else DISK}":{figure}}}'
+        ).encode("utf-8", "replace").replace(b"\n", b"")
+        + b"\n"
+        for time, created, key, figure, mount, host in lines
+    )  # fmt: skip
+    names = Settings().names
+    maker = DocumentMaker(names, lab.directory, lambda: datetime.now(UTC))
+    taken = format_epoch_ms(START)
+    for count, sent in enumerate(value.splitlines(keepends=True)):
+        one = batch.Batch(HOST, "", names.metrics, "m", "0" * 16, count, 1, "*", taken, taken, {}, taken, sent)
+        chunk: Any = Chunk(None, 0, fresh=False, context=one)  # type: ignore[arg-type]
+        maker.make(chunk, one, [(count, count + 1)])
+        for document in lab.thresholds.observe(lab.state, HOST, START, chunk.tags):
+            orjson.dumps(document)
+            alerts.message(document)
+    lab.tick(1000)
+    lab.restart()
+    lab.tick(2000)
+    for document in lab.found:
+        alerts.identity(document)

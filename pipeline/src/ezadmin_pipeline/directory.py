@@ -53,7 +53,7 @@ class Directory:
         self.limits: dict[str, tuple[wire.LimitRecord, int]] = {}
         """Limits by id, with their revisions."""
         self.limits_version = 0
-        """Changes whenever a limit, or which limits a host has, may have changed."""
+        """Grows whenever a limit, or which limits a host has, has changed."""
         self.refused = 0
 
     def take(self, key: bytes | None, headers: Sequence[tuple[str, bytes]], value: bytes | None) -> None:
@@ -71,13 +71,15 @@ class Directory:
             if record.revision <= self._revisions.get(record.key, -1):
                 return
             if isinstance(record.record, wire.HostRecord):
-                self._hosts[identifier] = Host(identifier, record.record)
+                old = self._hosts.get(identifier)
+                new = self._hosts[identifier] = Host(identifier, record.record)
+                self.limits_version += old is None or (old.limits, old.state) != (new.limits, new.state)
             elif isinstance(record.record, wire.RulesRecord):
                 self.rules = record.record
                 self.rules_revision = record.revision
             else:
                 self.limits[identifier] = (record.record, record.revision)
-            self.limits_version += record.key != wire.RULES_KEY
+                self.limits_version += 1
             self._revisions[record.key] = record.revision
         elif kind == "host":
             self._hosts.pop(identifier, None)

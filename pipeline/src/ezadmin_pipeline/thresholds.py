@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -227,7 +228,6 @@ class Thresholds:
 
     def _compile(self) -> None:
         before, self._limits = self._limits, {}
-        self._plans.clear()
         for limit_id, (record, revision) in self._directory.limits.items():
             old = before.get(limit_id)
             if old is not None and old.revision == revision:
@@ -237,6 +237,8 @@ class Thresholds:
                 self._limits[limit_id] = Limit(limit_id, record, revision)
             except WireError as error:
                 _log.error("limit left out: %s", error, extra={"fields": {"error.type": error.reason}})
+        if before != self._limits:
+            self._plans.clear()
 
     def _restart(self, host_id: str, host: HostState, limit: Limit, found: list[dict[str, Any]]) -> None:
         group = host.items[limit.id]
@@ -272,14 +274,14 @@ class Thresholds:
         read = False
         sampled: set[str] = set()
         for minute, _, line in tags:
-            figures = plan.figures.get(_dataset_of(line))
-            if figures is None:
-                continue
             try:
+                figures = plan.figures.get(_dataset_of(line))
+                if figures is None:
+                    continue
                 text, created, item, values = figures.read(line)
-            except (msgspec.DecodeError, orjson.JSONDecodeError):  # a number that no float holds
-                continue
-            time = self._time(minute, text, created, clock)
+                time = self._time(minute, text, created, clock)
+            except (msgspec.DecodeError, orjson.JSONDecodeError, WireError):
+                continue  # a number that no float holds, a second that no minute has: Elasticsearch refuses such lines
             read = True
             if item is None or not _in_order(host, time, clock):
                 continue
@@ -289,7 +291,8 @@ class Thresholds:
                     sampled.add(limit.id)
                     self._judge(host_id, host, limit, item, time, value, found)
         if not read:  # the host is there all the same
-            _in_order(host, self._time(tags[-1][0], *_times_of(tags[-1][2]), clock), clock)
+            with suppress(msgspec.DecodeError, WireError):
+                _in_order(host, self._time(tags[-1][0], *_times_of(tags[-1][2]), clock), clock)
         for limit in plan.asking:
             host.seen.setdefault(limit.id, host.newest)
             self._ask(host_id, host, limit, limit.id in sampled, found)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
@@ -22,14 +21,12 @@ from ezadmin_cmdb.limits.selection import hosts_of
 from ezadmin_cmdb.metrics.fields import datasets
 from ezadmin_cmdb.outbox import services as outbox
 from ezadmin_cmdb.rights import services as rights
-from ezadmin_cmdb.rights.permissions import declare
+from ezadmin_cmdb.rights.permissions import LIMITS_CHANGE, LIMITS_VIEW
 from ezadmin_wire import WireError
 from ezadmin_wire.config import LimitRecord, limit_key
 from ezadmin_wire.fields import build, dump
 from ezadmin_wire.limits import MAX_LIMITS, check_limit
 
-LIMITS_VIEW = declare("limits.view", _l("Limits of hosts: see"))
-LIMITS_CHANGE = declare("limits.change", _l("Limits of hosts: add and change"))
 _FIGURES = ("gauge", "counter")
 
 

@@ -68,5 +68,7 @@ def with_implied(names: Iterable[str]) -> set[str]:
 STATUS_VIEW = declare("status.view", _l("Status of the system: see"))
 RULES_VIEW = declare("rules.view", _l("Rules of events: see"))
 RULES_CHANGE = declare("rules.change", _l("Rules of events: add and change"))
+LIMITS_VIEW = declare("limits.view", _l("Limits of hosts: see"))
+LIMITS_CHANGE = declare("limits.change", _l("Limits of hosts: add and change"))
 EVENTS_VIEW = declare("events.view", _l("Events of hosts: see"), hosts=True)
 METRICS_VIEW = declare("metrics.view", _l("Figures of hosts: see"), hosts=True)
