@@ -14,7 +14,20 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from ezadmin_pipeline import __version__, broker, care, check, dlq, families, install, lag, tryout, upgrade, workers
+from ezadmin_pipeline import (
+    __version__,
+    bench,
+    broker,
+    care,
+    check,
+    dlq,
+    families,
+    install,
+    lag,
+    tryout,
+    upgrade,
+    workers,
+)
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.dlq import duration, printable
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
@@ -85,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     worker.add_argument("--metrics-listen", metavar="HOST:PORT", help="serve /metrics there (else as in the settings)")
     lag.add(command)
+    bench.add(command)
     command(
         "identity", _identity, "who the pipeline is where it tells of itself, as JSON; makes its key if it has none"
     )
@@ -189,7 +203,7 @@ def _check(settings: Settings, options: argparse.Namespace) -> int:
         results.append(result)
         if not options.json:
             shown = {check.OK: "ok    ", check.WARN: "warn  ", check.FAILED: "FAILED"}[result.state]
-            print(f"{shown} {result.name:22} {result.milliseconds:6.0f} ms  {printable(result.text)}", flush=True)
+            print(f"{shown} {result.name:30} {result.milliseconds:6.0f} ms  {printable(result.text)}", flush=True)
     if options.json:
         print(json.dumps([result.to_json() for result in results], indent=2))
     return 1 if any(result.state == check.FAILED for result in results) else 0
