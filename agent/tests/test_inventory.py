@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -105,6 +104,7 @@ def test_packages_are_counted_by_each_manager_and_again_only_after_a_change(tmp_
     assert count(apk) == 2
     rpm = tmp_path / "rpm/var/lib/rpm"
     rpm.mkdir(parents=True)
+    sqlite3 = pytest.importorskip("sqlite3")
     with closing(sqlite3.connect(rpm / "rpmdb.sqlite")) as database:
         database.execute("create table Packages (hnum integer primary key, blob blob)")
         database.executemany("insert into Packages values (?, ?)", [(1, b""), (2, b""), (3, b"")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import fields, is_dataclass
 from typing import Any, Callable, Union
 
@@ -264,7 +265,11 @@ def test_members_of_a_later_version_are_ignored() -> None:
         (b"", "bad_value"),
         (b"\xff", "bad_value"),
         (b"[" * 100_000, "bad_value"),
-        (b"9" * 5000, "bad_value"),
+        pytest.param(
+            b"9" * 5000,
+            "bad_value",
+            marks=pytest.mark.skipif(not hasattr(sys, "get_int_max_str_digits"), reason="this Python reads any number"),
+        ),
         (b"[]", "unknown_type"),
         (b"null", "unknown_type"),
         (b"{}", "unknown_type"),

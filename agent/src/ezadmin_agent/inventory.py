@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import socket
-import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Optional
@@ -225,6 +224,10 @@ def _apk(path: Path) -> Optional[int]:
 
 
 def _rpm(path: Path) -> Optional[int]:
+    try:
+        import sqlite3  # Pythons are built without it, too
+    except ImportError:
+        return None
     try:
         database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
     except sqlite3.Error:

@@ -22,6 +22,8 @@ from ezadmin_agent.secrets import mask_arguments
 
 T = TypeVar("T")
 
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", 7)  # Linux's number; a Python built with old headers has no name for it
+
 
 class Mount(NamedTuple):
     """A mounted file system."""
@@ -210,7 +212,7 @@ class Reader:
 
     def uptime(self) -> float:
         """Seconds since boot, sleep included."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.clock_gettime(_BOOTTIME)
 
     def users(self) -> Sequence[str]:
         """The user of each session."""
