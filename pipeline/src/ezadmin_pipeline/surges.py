@@ -111,8 +111,12 @@ def _text_of(line: bytes) -> str:
         message = _peek(line).message
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         message = None
-    # the commit record must be able to hold it
-    return message[:_TEXT].encode("utf-8", "replace").decode() if isinstance(message, str) else "(no message)"
+    # the commit record and the alert must be able to hold it
+    return (
+        message[:_TEXT].replace("\0", " ").encode("utf-8", "replace").decode()
+        if isinstance(message, str)
+        else "(no message)"
+    )
 
 
 @lru_cache(maxsize=10_000)
