@@ -13,13 +13,13 @@ WORDS = st.text(st.characters(exclude_characters="\t\n\r", exclude_categories=("
 ROWS = st.builds(
     Row,
     pid=st.integers(1, 1 << 22),
-    parent=st.integers(0, 1 << 22),
-    user=WORDS,
+    parent=st.none() | st.integers(0, 1 << 22),
+    user=st.none() | WORDS,
     state=st.sampled_from("RSDIZT"),
     cpu=st.integers(0, 64_000).map(lambda tenths: tenths / 10),
     memory=st.integers(0, 1 << 22),
     threads=st.integers(1, 5000),
-    start=st.integers(0, 1 << 31),
+    start=st.none() | st.integers(0, 1 << 31),
     command=WORDS,
 )
 
@@ -31,10 +31,10 @@ def test_what_goes_in_comes_out(rows: list[Row]) -> None:
     assert len(text.split("\n")) == len(COLUMNS)
 
 
-def test_what_is_as_before_costs_a_tab() -> None:
+def test_what_is_as_before_or_was_told_costs_a_tab() -> None:
     row = Row(4711, 1, "www", "S", 0.04, 0, 1, 100, "a\tb\n")
-    assert encode([row, row._replace(pid=4712)]) == (
-        "pid\t4711\t1\nparent\t1\t\nuser\twww\t\nstate\tS\t\ncpu\t\t\nmemory\t\t\nthreads\t\t\nstart\t100\t0\n"
+    assert encode([row, row._replace(pid=4712, parent=None, user=None, start=None)]) == (
+        "pid\t4711\t1\nparent\t1\t\nuser\twww\t\nstate\tS\t\ncpu\t\t\nmemory\t\t\nthreads\t\t\nstart\t100\t\n"
         "command\ta b \t"
     )
 

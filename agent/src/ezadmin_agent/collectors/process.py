@@ -5,8 +5,8 @@ secrets in them masked, and users are read once per process and only of those th
 busiest they stand when a process is new among them and then once a minute, with what hardly changes, for they weigh more
 than the figures.
 The list is an event: metrics keep no source, and as one text it costs an index nothing. Every quarter of an hour it is
-complete; between, it leaves out what does not change: command lines told before, and kernel threads that did nothing
-(docs/decisions).
+complete; between, it leaves out what does not change: who a process is and its command line where an earlier list told
+them, and kernel threads that did nothing (docs/decisions).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ LIST_FIELDS = (
         False,
         "A line per column: its name, then a value per process, parted by tabs (docs/contracts.md)",
     ),
-    boolean("system.processes.complete", "True: with idle kernel threads and all command lines, every 15 min"),
+    boolean("system.processes.complete", "True: with all that does not change, too; every 15 min"),
 )
 
 
@@ -173,13 +173,13 @@ def collect_list(reader: Reader, previous: Optional[_State]) -> Sample:
     told: frozenset[_Key] = frozenset() if complete or previous is None else previous.told
     shown = [p for p in processes if complete or not _idle_kernel_thread(p, used)]
     for limit in LIST_COMMAND_LINE:
-        text = lists.encode(_row(reader, p, used, 0 if (p.pid, p.start) in told else limit) for p in shown)
+        text = lists.encode(_row(reader, p, used, limit, (p.pid, p.start) in told) for p in shown)
         if len(json.dumps(text)) <= LIST_BYTES:
             break
     kept = len(shown)
     while len(json.dumps(text)) > LIST_BYTES:
         kept = kept * 9 // 10
-        text = lists.encode(_row(reader, p, used, 0) for p in shown[:kept])
+        text = lists.encode(_row(reader, p, used, 0, (p.pid, p.start) in told) for p in shown[:kept])
     message = f"{len(processes)} processes" + (f", {len(shown) - kept} of them left out" if kept < len(shown) else "")
     document: Document = {
         "event.kind": "state",
@@ -204,17 +204,17 @@ def _idle_kernel_thread(process: Process, used: Mapping[int, float]) -> bool:
     )
 
 
-def _row(reader: Reader, process: Process, used: Mapping[int, float], limit: int) -> lists.Row:
-    user, command_line = reader.identity(process)
+def _row(reader: Reader, process: Process, used: Mapping[int, float], limit: int, told: bool) -> lists.Row:
+    user, command_line = (None, "") if told else reader.identity(process)
     return lists.Row(
         pid=process.pid,
-        parent=process.parent,
-        user=user or "?",
+        parent=None if told else process.parent,
+        user=user,
         state=process.state,
         cpu=used.get(process.pid, 0.0) * 100,
         memory=-(-process.rss >> 20),
         threads=process.threads,
-        start=process.start // HZ,
+        start=None if told else process.start // HZ,
         command=command_line[:limit] if command_line and limit else f"[{process.name}]",
     )
 
