@@ -203,10 +203,13 @@ def test_errors_find_room_on_a_full_disk(small_disk: Path, caplog: pytest.LogCap
             {"log.level": text, "message": text, "x": os.urandom(25_000).hex()}, separators=(",", ":")
         ).encode()
 
-    with pytest.raises(SpoolError, match="the disk is full"):
+    def fill() -> None:
         while True:
             spools["logs"].append([line("info")], dataset="a", tmin="", tmax="", positions={})
             spools["logs"].sync()
+
+    with pytest.raises(SpoolError, match="the disk is full"):
+        fill()
     full = len(messages(spools, "logs"))
     for _ in range(300):
         spools["errors"].append([line("error")], dataset="a", tmin="", tmax="")
