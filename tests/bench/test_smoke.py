@@ -17,4 +17,32 @@ def test_agent(stack: Any) -> None:
     assert row["name"] == "ezadmin-agent"
     assert 0 < row["cpu_percent"] < 5
     assert 20 < row["rss_mib"] < 64
-    assert row["bytes_per_tick"] < 20_000
+    assert row["bytes_per_tick"] < 10_000  # the start sends the inventory and a complete list
+
+
+def bench_pipeline(*arguments: str) -> list[dict[str, Any]]:
+    command = [sys.executable, str(Path(__file__).with_name("pipeline")), *arguments, "--pairs", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def test_pipeline_engine() -> None:
+    rows = {row["name"]: row["us"] for row in bench_pipeline("features", "--events", "20000")}
+    whole = rows["everything on, 500 lines a batch"]
+    assert 0.5 < whole < 40, "bounds for a machine with much else to do"
+    assert rows["everything on, 10 lines a batch"] > whole
+
+
+def test_pipeline_against_a_stub(stack: Any) -> None:
+    (row,) = bench_pipeline("stub", "--kafka", stack.kafka, "--events", "60000", "--alone")
+    assert row["name"] == "ezadmin, 500 lines a batch"
+    assert 0.5 < row["us"] < 80
+    assert 40 < row["rss_mib"] < 200
+
+
+def test_pipeline_against_elasticsearch(stack: Any) -> None:
+    arguments = ("--kafka", stack.kafka, "--elasticsearch", stack.elasticsearch, "--events", "60000", "--alone")
+    (row,) = bench_pipeline("real", *arguments)
+    assert row["per_s"] > 500
