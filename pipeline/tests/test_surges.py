@@ -221,6 +221,28 @@ def test_a_flood_in_an_old_minute_is_one_of_that_minute(known: Partition) -> Non
     assert [change.start for change in known.changes] == ["2026-11-24T03:20:00.000Z"]
 
 
+def test_a_flood_that_is_scattered_over_an_hour_is_limited(known: Partition) -> None:
+    for _ in range(200):
+        known.send(list(range(180, 240)), 480)
+    assert len(known.stored) < 60 * 600 * 2
+    known.send(241, 1)
+    assert len(known.surges._keys[HOSTS[0], "app", "info"].minutes) == 61, "busy minutes are remembered"
+    for minute in range(242, 246):
+        known.send(minute, 1)
+    assert len(known.surges._keys[HOSTS[0], "app", "info"].minutes) == 64
+    assert known.again().surges.dump() == known.surges.dump()
+
+
+def test_quiet_minutes_are_forgotten(known: Partition) -> None:
+    key = known.surges._keys[HOSTS[0], "app", "info"]
+    assert sorted(key.minutes) == [T0 + minute for minute in range(176, 180)]
+    for minute in range(10):
+        known.send(minute, 10)
+    assert len(key.minutes) == 14
+    known.send(180, 10)
+    assert sorted(key.minutes) == [T0 + minute for minute in range(177, 181)]
+
+
 def test_a_surge_begins_once_and_ends_once_after_five_quiet_minutes(known: Partition) -> None:
     for minute in range(180, 184):
         flood(known, minute, 6_000)

@@ -29,8 +29,9 @@ The surges of a key follow each other in event time, and so no two alerts have o
 the end of the last one is sampled, but no surge of its own.
 
 Bounds, per partition: :data:`MAX_KEYS` keys, the one without an event for the longest time (in the order of messages)
-is forgotten first; the last :data:`_MINUTES` minutes that a key had events for (an older one begins again at 0, which
-stores too much, not too little); templates for :data:`_DETAILED` surges, :data:`TEMPLATES` each (space-saving counts,
+is forgotten first; per key the counts of :data:`_MINUTES` minutes, the last touched ones: when a newer minute begins, those
+go that are more than three minutes older and below a quarter of the budget (a minute that is forgotten begins again at
+0, which stores too much, not too little); templates for :data:`_DETAILED` surges, :data:`TEMPLATES` each (space-saving counts,
 Metwally et al. 2005).
 """
 
@@ -62,7 +63,8 @@ EXEMPLARS = 20
 _EXEMPLARS_A_MINUTE = 400
 """Where every line has a template of its own, exemplars would be all of them."""
 _DETAILED = 128
-_MINUTES = 4
+_MINUTES = 64
+_RECENT_MINUTES = 3
 _NEW_HOST = 10
 _LIMITED_LEVELS = frozenset(LEVELS[LEVELS.index("error") :])
 _NEVER_LIMITED = re.compile(r"(?:^|[._-])(?:auditd?|jobs?)(?:[._-]|$)")
@@ -345,9 +347,9 @@ class Surges:
                     self._set_budget(level, key, self._hosts[host_id])
             minutes = key.minutes
             before = minutes.pop(at, 0)
+            if not before:
+                _make_room(key, at)
             after = minutes[at] = before + count
-            if len(minutes) > _MINUTES:
-                del minutes[next(iter(minutes))]
             budget = key.budget
             if hour == key.hour:
                 if after <= budget:
@@ -569,6 +571,19 @@ class Surges:
                 change = self._change(name, over=False)
                 line += f"; in a surge since {change.start}: {change.seen} events, {change.withheld} withheld"
             yield line
+
+
+def _make_room(key: _Key, at: int) -> None:
+    """Forget minutes of ``key`` before the new minute ``at`` is kept."""
+    minutes = key.minutes
+    if minutes and at > max(minutes):
+        small = [
+            minute for minute, count in minutes.items() if minute < at - _RECENT_MINUTES and 4 * count < key.budget
+        ]
+        for minute in small:
+            del minutes[minute]
+    if len(minutes) >= _MINUTES:
+        del minutes[next(iter(minutes))]
 
 
 @lru_cache(maxsize=10_000)
