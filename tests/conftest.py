@@ -10,6 +10,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def _read(path: Path) -> Stack:
     return Stack(table["kafka"], table["elasticsearch"], table["mariadb"], path.parent)
 
 
-@pytest.fixture
-def make_names(stack: Stack) -> Iterator[Callable[..., Names]]:
+@contextmanager
+def _installations(stack: Stack) -> Iterator[Callable[..., Names]]:
     """Makes :class:`Names` of an own prefix, with topics and index templates; all of it is removed afterwards."""
     made: list[Names] = []
 
@@ -74,6 +75,20 @@ def make_names(stack: Stack) -> Iterator[Callable[..., Names]]:
     yield make
     for names in made:
         _remove(stack, names)
+
+
+@pytest.fixture
+def make_names(stack: Stack) -> Iterator[Callable[..., Names]]:
+    """Makes names of this test alone."""
+    with _installations(stack) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def module_names(stack: Stack) -> Iterator[Names]:
+    """Topics and index templates of this module alone, three partitions a topic."""
+    with _installations(stack) as make:
+        yield make()
 
 
 @pytest.fixture

@@ -15,9 +15,13 @@ from ezadmin_wire.signing import VerifyKey
 
 
 class Arrived:
-    """Reads the data topics and keeps every line by (stream, epoch, seq); each batch is checked as the pipeline does."""
+    """Reads the data topics and keeps every line by (stream, epoch, seq); each batch is checked as the pipeline does.
 
-    def __init__(self, kafka: str, names: Names, host: str, public: bytes) -> None:
+    ``others``: there may be batches of other hosts, which are passed over.
+    """
+
+    def __init__(self, kafka: str, names: Names, host: str, public: bytes, *, others: bool = False) -> None:
+        self._others = others
         self._host = host
         self._key = VerifyKey(public)
         # a short-lived metadata age: a topic may be deleted and made anew
@@ -35,6 +39,8 @@ class Arrived:
         """Take what there is now."""
         for messages in self._consumer.poll(timeout_ms=300, max_records=500).values():
             for message in messages:
+                if self._others and message.key != self._host.encode():
+                    continue
                 found = batch.decode(message.topic, message.key, message.headers, message.value, self._find_key)
                 assert found.host == self._host
                 assert found.n <= batch.MAX_LINES
