@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import http.server
 import json
@@ -133,6 +134,55 @@ def test_nobody_answers() -> None:
     with pytest.raises(Unavailable):
         client.request("GET", "/_cluster/health")
     client.close()
+
+
+def test_a_node_that_is_away_costs_nothing() -> None:
+    Handler.seen.clear()
+    Handler.answers = {"/_bulk": (200, "application/json", b"{}")}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    urls = ("http://127.0.0.1:1", "http://127.0.0.1:2", f"http://127.0.0.1:{server.server_port}")
+    client = ElasticClient(ElasticConnection(urls), timeout=5)
+    try:
+        for _ in range(20):
+            assert client.request("POST", "/_bulk", body=b"{}\n") == (200, {})
+        assert len(Handler.seen) == 20
+    finally:
+        client.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("members", "header"),
+    [
+        ({"user": "ez", "password_env": "EZ_SECRET"}, "Basic " + base64.b64encode("ez:geheim ü".encode()).decode()),
+        ({"api_key_env": "EZ_SECRET"}, "ApiKey Z2VoZWlt"),
+        ({}, None),
+    ],
+)
+def test_sign_in(
+    client: ElasticClient, members: dict[str, str], header: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the local distribution knows no API keys: that the header is right is all that can be shown here
+    monkeypatch.setenv("EZ_SECRET", "geheim ü" if "user" in members else "Z2VoZWlt")
+    Handler.answers = {"/i/_search": (200, "application/json", b"{}")}
+    mine = ElasticClient(ElasticConnection(client._connection.urls, **members), timeout=5)  # type: ignore[arg-type]
+    mine.request("GET", "/i/_search")
+    mine.close()
+    assert Handler.seen[-1][2].get("authorization") == header
+
+
+def test_a_full_disk_is_no_sign_in(client: ElasticClient) -> None:
+    answer = {"error": {"type": "cluster_block_exception", "reason": "index create blocked"}}
+    Handler.answers = {"/i": (403, "application/json", json.dumps(answer).encode())}
+    assert client.request("POST", "/i") == (403, answer)
+    answer = {"error": {"type": "security_exception", "reason": "action [x] is unauthorized for user [y]"}}
+    Handler.answers = {"/i": (403, "application/json", json.dumps(answer).encode())}
+    with pytest.raises(SignInRefused, match=r"unauthorized for user \[y\]"):
+        client.request("POST", "/i")
 
 
 def test_action_lines() -> None:

@@ -22,6 +22,7 @@ from ezadmin_pipeline.epochs import KEEP_DAYS
 from ezadmin_pipeline.families import ask
 from ezadmin_pipeline.settings import Settings
 from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.kafka_probe import Refusal
 from ezadmin_wire.names import DAY_MS
 
@@ -63,7 +64,9 @@ def run(settings: Settings) -> Iterator[Result]:
     for name, ask_kafka in (("topics", _topics), ("rights in kafka", _kafka_rights), ("configuration", _configuration)):
         yield _asked(name, partial(ask_kafka, settings))
     for connection in settings.elasticsearch.each():
-        yield _asked(f"elasticsearch {connection.urls[0]}", partial(_with_client, connection, _node))
+        yield _asked(
+            f"elasticsearch {connection.urls[0]}", partial(_with_client, connection, partial(_node, connection))
+        )
     questions: tuple[tuple[str, Callable[[Elastic], str]], ...] = (
         ("cluster", _health),
         ("index templates", partial(_templates, settings)),
@@ -100,17 +103,16 @@ def _asked(name: str, question: Callable[[], str]) -> Result:
 # Kafka
 
 
-def _admin(settings: Settings) -> Any:
+def _admin(kafka: KafkaConnection) -> Any:
     try:
-        return KafkaAdminClient(**settings.kafka.options(), bootstrap_timeout_ms=5_000)
+        return KafkaAdminClient(**kafka.options(), bootstrap_timeout_ms=5_000)
     except KafkaError as error:
-        raise Problem(
-            f"no Kafka answers at {settings.kafka}: {broker.explain(error, settings.kafka)}; is it running?"
-        ) from error
+        raise Problem(f"no Kafka answers at {kafka}: {broker.explain(error, kafka)}; is it running?") from error
 
 
 def _broker(settings: Settings, server: str) -> str:
-    problem = replace(settings.kafka, bootstrap=server).probe()[server]
+    kafka = replace(settings.kafka, bootstrap=server)
+    problem = kafka.probe()[server]
     if problem is not None:
         hint = (
             "mend user, password or sasl in [kafka]"
@@ -118,7 +120,7 @@ def _broker(settings: Settings, server: str) -> str:
             else "is it running, is the address right?"
         )
         raise Problem(f"{problem}; {hint}")
-    admin = _admin(settings)
+    admin = _admin(kafka)
     try:
         brokers = admin.describe_cluster()["brokers"]
         version = ".".join(map(str, admin.get_broker_version_data(brokers[0]["broker_id"]).broker_version))
@@ -130,7 +132,7 @@ def _broker(settings: Settings, server: str) -> str:
 
 def _topics(settings: Settings) -> str:
     wanted = settings.names.topics(settings.partitions)
-    admin = _admin(settings)
+    admin = _admin(settings.kafka)
     try:
         described = {topic["name"]: topic for topic in admin.describe_topics([topic.name for topic in wanted])}
         hidden = [name for name, topic in described.items() if topic["error_code"] == broker.TOPIC_AUTHORIZATION_FAILED]
@@ -183,7 +185,7 @@ def _kafka_rights(settings: Settings) -> str:
         names.alerts: "WRITE",
     }
     group = names.consumer_group("pipeline")
-    admin = _admin(settings)
+    admin = _admin(settings.kafka)
     try:
         allowed = {
             t["name"]: t["authorized_operations"] for t in admin.describe_topics(list(wanted)) if not t["error_code"]
@@ -245,7 +247,7 @@ def _configuration(settings: Settings) -> str:
 # Elasticsearch
 
 
-def _node(elastic: Elastic) -> str:
+def _node(connection: ElasticConnection, elastic: Elastic) -> str:
     start = time.time()
     node = next(
         iter(ask(elastic, "GET", "/_nodes/_local", {"filter_path": "nodes.*.version,nodes.*.name"})["nodes"].values())
@@ -253,7 +255,7 @@ def _node(elastic: Elastic) -> str:
     stats = ask(elastic, "GET", "/_nodes/_local/stats/fs", {"filter_path": "nodes.*.timestamp"})
     ahead = next(iter(stats["nodes"].values()))["timestamp"] / 1000 - (start + time.time()) / 2
     major = int(node["version"].split(".")[0])
-    text = f"answers; Elasticsearch {node['version']}, node {node['name']}, {_user(elastic)}, clock {ahead:+.1f} s"
+    text = f"answers; Elasticsearch {node['version']}, node {node['name']}, {_user(connection, elastic)}, clock {ahead:+.1f} s"
     if major not in (8, 9):
         raise Doubt(f"{text}; made for 8.19 and 9")
     if abs(ahead) > _CLOCK_SECONDS + (time.time() - start):
@@ -261,10 +263,10 @@ def _node(elastic: Elastic) -> str:
     return text
 
 
-def _user(elastic: Elastic) -> str:
-    status, answer = elastic.request("GET", "/_security/_authenticate")
-    if status != 200:  # a server whose security is off does not know the question
+def _user(connection: ElasticConnection, elastic: Elastic) -> str:
+    if connection.authorization() is None:
         return "no sign-in"
+    answer = ask(elastic, "GET", "/_security/_authenticate")
     return f"user {answer['username']} ({', '.join(answer['roles']) or 'no roles'})"
 
 

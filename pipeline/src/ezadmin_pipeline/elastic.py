@@ -124,7 +124,7 @@ class ElasticClient:
                 raise Unavailable(f"{self._connection}: no TLS: {error.message}; {hint}") from error
             except (TransportConnectionError, ConnectionTimeout) as error:
                 # a node that did not even take the connection has done nothing with the request: another one may
-                never_sent = any(isinstance(cause, (NewConnectionError, ConnectTimeoutError)) for cause in error.errors)
+                never_sent = isinstance(error.__cause__, (NewConnectionError, ConnectTimeoutError))
                 if not (attempts_left and never_sent):
                     raise Unavailable(f"{self._connection}: {error.message}") from error
             except TransportError as error:
