@@ -5,9 +5,9 @@ as the rules want them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from itertools import repeat
+from operator import itemgetter
 
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.indexer import Chunk
@@ -19,6 +19,7 @@ from ezadmin_wire.names import Names
 from ezadmin_wire.times import format_time
 
 _KNOWN_STREAMS = 50_000
+_minute: Callable[[tuple[str, str, bytes]], str] = itemgetter(0)
 
 
 class DocumentMaker:
@@ -107,19 +108,19 @@ class DocumentMaker:
     def _place(self, chunk: Chunk, batch: Batch, events: bool) -> None:
         """Give every line its index and action: a document stands in the index of its own day, under its number."""
         id_prefix = self._id_prefix(batch)
-        days = [minute[:10] for minute, _, _ in chunk.tags]
-        targets = {day: self._target(events, day, id_prefix) for day in set(days)}
-        if len(targets) == 1:
-            index, head = targets[days[0]]
-            chunk.indices = [index] * len(days)
-            heads: Iterable[bytes] = repeat(head)
+        minutes = list(map(_minute, chunk.tags))
+        targets = {minute: self._target(events, minute, id_prefix) for minute in set(minutes)}
+        indices = {index for index, _ in targets.values()}
+        if len(indices) == 1:
+            chunk.indices = [*indices] * len(minutes)
         else:
-            chunk.indices = [targets[day][0] for day in days]
-            heads = [targets[day][1] for day in days]
+            chunk.indices = [targets[minute][0] for minute in minutes]
+        heads = [targets[minute][1] for minute in minutes]
         if events:
-            chunk.actions = [head % (batch.seq + number) for head, number in zip(heads, chunk.numbers, strict=False)]
+            seq = batch.seq
+            chunk.actions = [head % (seq + number) for head, number in zip(heads, chunk.numbers, strict=True)]
         else:
-            chunk.actions = [head for head, _ in zip(heads, days, strict=False)]
+            chunk.actions = heads
 
     def _apply(self, plan: Plan, chunk: Chunk, start: int, bad: list[tuple[int, bytes, BadLine]]) -> None:
         kept = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
@@ -97,6 +98,8 @@ _peek = msgspec.json.Decoder(_Peek).decode
 _guarded_peek = cast(Callable[[bytes], _Peek], msgspec.json.Decoder(_Guarded).decode)
 _guarded_peeks = cast(Callable[[bytes], list[_Peek]], msgspec.json.Decoder(_Guarded).decode_lines)
 _LEVELS = frozenset(LEVELS)
+_first: Callable[[bytes], int] = itemgetter(0)
+_last: Callable[[bytes], int] = itemgetter(-1)
 
 
 class Line(NamedTuple):
@@ -186,9 +189,9 @@ class LineReader:
         no value spans lines, each line holds at least one, and there are as many as lines.
         """
         count = len(lines)
-        if len(value) > MAX_LINE or not value.startswith(b"{") or not value.endswith(b"}\n"):
+        if len(value) > MAX_LINE or not all(lines):
             return None
-        if value.count(b"}\n{") != count - 1:
+        if bytes(map(_first, lines)) != b"{" * count or bytes(map(_last, lines)) != b"}" * count:
             return None
         try:
             peeks = _guarded_peeks(value)
