@@ -194,3 +194,27 @@ def test_an_alert_of_a_closed_past_month_becomes_a_letter(world: World) -> None:
     assert (headers["kind"], headers["id"]) == (b"alert", identity.encode())
     assert headers["index"] == b"ezadmin-alerts-2026.10"
     assert world.told() == [identity.encode()], "people hear of it all the same"
+
+
+def test_a_message_with_other_levels_than_it_says_is_a_letter_and_takes_nothing(world: World) -> None:
+    def message(levels: bytes, level: str = "info") -> Message:
+        moment = "2026-11-24T10:00:00.000Z"
+        line = orjson.dumps(
+            {"@timestamp": moment, "event.created": moment, "event.dataset": "test", "log.level": level}
+        )
+        headers, value = wire.encode(
+            KEY, host=HOST, topic=TOPIC, stream="logs", epoch="0" * 16, seq=0, lines=[line] * 3, dataset="test",
+            tmin=moment, tmax=moment, sent=moment,
+        )  # fmt: skip
+        headers = [(name, levels if name == "levels" else data) for name, data in headers]
+        world.offset += 1
+        return Message(TOPIC, 0, world.offset - 1, HOST.encode(), headers, value)
+
+    for levels in (b"error=3", b"info=2", b"error=1,info=2", b"info=3,unknown=1"):
+        world.engine.process(message(levels))
+    world.engine.process(message(b"info=3", "x\\u0079"))  # unknown is what it counts as
+    assert [dict(letter.headers)["reason"] for letter in world.letters.sent] == [b"wrong_levels"] * 5
+    assert world.engine.lines == world.engine.resent == 0
+    world.engine.process(message(b"info=3"))
+    assert world.engine.lines == 3, "its numbers were not taken by the bad ones"
+    assert world.barrier() == {(TOPIC, 0): 6}
