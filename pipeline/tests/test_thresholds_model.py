@@ -28,7 +28,7 @@ from ezadmin_wire.config import HostRecord, LimitRecord
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.times import format_epoch_ms
 
-SCHEDULES = int(os.environ.get("EZADMIN_MODEL_SCHEDULES", "4000")) // 4
+SCHEDULES = int(os.environ.get("EZADMIN_MODEL_SCHEDULES", "4000")) // 10
 HOSTS = ["00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"]
 KEY = SigningKey.generate()
 SETTINGS = Settings(signatures="off", bulk_bytes=2000)
