@@ -82,7 +82,7 @@ def _spool(config_file: Path) -> str:
 
 
 def _check(config_file: Path) -> str:
-    return "\n".join(json.dumps(step._asdict()) for step in check.run(config.load(config_file))) + "\n"
+    return "\n".join(json.dumps(step._asdict()) for step in check.run(config.load(config_file), wait=5.0)) + "\n"
 
 
 def _once() -> str:
