@@ -260,7 +260,12 @@ def test_each_route_for(app: Flask, world: World, person: str) -> None:
                 and "/sign-in" not in answer.headers.get("Location", "")
             ):
                 wrong.append(f"{said}: not to the page to sign in")
-            if about_hosts and not one and person in ("elsewhere", "right") and not rule.endswith(("options", "filter")):
+            if (
+                about_hosts
+                and not one
+                and person in ("elsewhere", "right")
+                and not rule.endswith(("options", "filter"))
+            ):
                 other = {"elsewhere": "Host 1", "right": "Host 2"}[person]
                 mine_name = {"elsewhere": "Host 2", "right": "Host 1"}[person]
                 if re.search(rf"{other}\b", text) or not re.search(rf"{mine_name}\b", text):
@@ -366,3 +371,18 @@ def test_denials_are_kept_though_the_request_is_not(app: Flask) -> None:
             ("lee", "ui", "host.view", host_id(2)),
         ]  # fmt: skip
         assert all(one.request_id and one.address for one in found)
+
+
+def test_a_form_leaves_alone_what_its_user_may_not_see(app: Flask) -> None:
+    empty(app)
+    with app.app_context(), unit_of_work():
+        person(app, "lee", ["site.change"])
+        site_id = make("site", 1).id
+    client = sign_in(app, "lee")
+    page = client.get(f"/sites/{site_id}/edit").text
+    assert 'name="primary_contact"' not in page
+    form = {**SAMPLES["site"].form(1), "primary_contact": "", "country": "Korea", "csrf_token": csrf(client)}
+    assert client.post(f"/sites/{site_id}/edit", data=form).status_code == 302
+    with app.app_context():
+        site = services.find(KIM, find("site"), site_id)
+        assert (site.country, site.primary_contact.name) == ("Korea", "Contact 1")

@@ -9,10 +9,11 @@ from flask import Blueprint, Response, flash, redirect, render_template, request
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
 
+from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import history
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe import services, tabular
-from ezadmin_cmdb.describe.description import Description
+from ezadmin_cmdb.describe.description import Description, find
 from ezadmin_cmdb.describe.fields import Field, MultiSelect, Reference, References
 from ezadmin_cmdb.describe.query import Filter, Query, chosen, options, page, parse
 from ezadmin_cmdb.errors import Conflict, DomainError, Invalid, NotFound, Outdated
@@ -193,7 +194,7 @@ class _Pages:
             return self._form(None, {**self._texts(self.description.model()), **{k: v for k, v in given.items() if v}})
         actor = current_actor()
         try:
-            obj = services.create(actor, self.description, services.values_of(actor, self.description, self._sent()))
+            obj = services.create(actor, self.description, self._values(actor))
         except (Invalid, Conflict) as error:
             return self._refused(None, error)
         flash(_("%(name)s is added.", name=self.description.object_name(obj)))
@@ -208,22 +209,35 @@ class _Pages:
         try:
             version = request.form.get("version")
             obj = services.find_to_change(actor, self.description, str(object_id), version)
-            services.update(actor, self.description, obj, services.values_of(actor, self.description, self._sent()))
+            services.update(actor, self.description, obj, self._values(actor))
         except (Invalid, Conflict, Outdated) as error:
             return self._refused(object_id, error)
         flash(_("%(name)s is changed.", name=self.description.object_name(obj)))
         return redirect(url_for(".show", object_id=obj.id))
 
+    def _editable(self) -> list[Field]:
+        """The fields of the form; not those that refer to what the user may not see: he could but clear them."""
+        actor = current_actor()
+        return [
+            one
+            for one in self.description.all_fields()
+            if one.editable
+            and not (isinstance(one, (Reference, References)) and not rights.may(actor, find(one.to).view))
+        ]
+
+    def _values(self, actor: Actor) -> dict[str, Any]:
+        wanted = [one.name for one in self._editable()]
+        return services.values_of(actor, self.description, self._sent(), wanted)
+
     def _sent(self) -> dict[str, str | list[str]]:
         return {
             one.name: request.form.getlist(one.name) if isinstance(one, MultiSelect) else request.form.get(one.name, "")
-            for one in self.description.all_fields()
-            if one.editable
+            for one in self._editable()
         }
 
     def _texts(self, obj: Any) -> dict[str, Any]:
         """The values of an object as the form holds them."""
-        fields = [one for one in self.description.all_fields() if one.editable]
+        fields = self._editable()
         return {
             one.name: one.get(obj) or [] if isinstance(one, MultiSelect) else one.text(one.get(obj)) for one in fields
         }
@@ -238,7 +252,7 @@ class _Pages:
         version = None if obj is None else services.version_of(self.description, obj)
         return render_template(
             "describe/form.html", d=self.description, obj=obj, texts=texts, choices=self._choices, version=version,
-            fields=[one for one in self.description.all_fields() if one.editable],
+            fields=self._editable(),
             error=None if error is None else str(error), errors=error.fields if isinstance(error, Invalid) else {},
         )  # fmt: skip
 
