@@ -17,12 +17,14 @@ from typing import Any
 import orjson
 import pytest
 from ezadmin_testing import grafana_search
+from ezadmin_testing.certificates import Authority
 from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.grafana_search import GENERATIONS, Range
 from ezadmin_testing.processes import Process, pipeline, wait_until
 
 from ezadmin_cmdb.grafana import bundle, provisioning
 from ezadmin_cmdb.grafana.sources import SOURCES
+from ezadmin_cmdb.main import main as cmdb_main
 from ezadmin_wire.levels import LEVELS
 from ezadmin_wire.names import Names
 
@@ -305,10 +307,25 @@ def test_provisioning_keeps_dollar_signs_and_names_our_indices(tmp_path: Path) -
         assert entry["database"].startswith("acme-")
         # Grafana reads $$ as one dollar sign
         assert entry["secureJsonData"]["basicAuthPassword"].replace("$$", "$") == "pa$$w$ord"
+        assert "tlsAuthWithCACert" not in entry["jsonData"]
     assert (tmp_path / "datasources" / "ezadmin.yaml").stat().st_mode & 0o777 == 0o640
     provider = json.loads((tmp_path / "dashboards" / "ezadmin.yaml").read_text())["providers"][0]
     made = sorted(path.stem for path in Path(provider["options"]["path"]).glob("*.json"))
     assert made == sorted(dashboards())
+
+
+def test_provisioning_with_an_authority_of_ones_own(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca").ca_file
+    target = ["--elasticsearch-url", "https://es:9200", "--web-url", "https://ez.example"]
+    command = ["grafana", "provision", "--out", str(tmp_path / "out"), *target]
+    assert cmdb_main([*command, "--elasticsearch-ca-file", str(authority)]) == 0
+    sources = json.loads((tmp_path / "out" / "datasources" / "ezadmin.yaml").read_text())["datasources"]
+    for entry in sources:
+        assert entry["jsonData"]["tlsAuthWithCACert"] is True
+        assert entry["secureJsonData"] == {"tlsCACert": authority.read_text()}
+        assert "basicAuth" not in entry
+    for wrong in (tmp_path / "nowhere.pem", Path(__file__)):
+        assert cmdb_main([*command, "--elasticsearch-ca-file", str(wrong)]) == 2
 
 
 # -- with data of a real agent ---

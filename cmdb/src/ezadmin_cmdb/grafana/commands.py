@@ -63,6 +63,13 @@ def _target_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="That user's password; else asked for.",
             ),
             click.option(
+                "--elasticsearch-ca-file",
+                envvar="EZADMIN_ELASTICSEARCH_CA_FILE",
+                show_envvar=True,
+                type=click.Path(path_type=Path, dir_okay=False),
+                help="PEM file of the authority that signed Elasticsearch's certificate, if Grafana's machine does not know it.",
+            ),
+            click.option(
                 "--web-url",
                 required=True,
                 envvar="EZADMIN_URL",
@@ -89,13 +96,14 @@ def _push(
     elasticsearch_url: str,
     elasticsearch_user: str | None,
     elasticsearch_password: str | None,
+    elasticsearch_ca_file: Path | None,
     web_url: str,
     prefix: str,
 ) -> None:
     """Make or bring up to date folder, data sources and dashboards. Again: nothing changes."""
     server = Server(url, _credential(token, user, password))
     account = _account("Elasticsearch", elasticsearch_user, elasticsearch_password)
-    for line in server.push(Names(prefix), elasticsearch_url, web_url, account):
+    for line in server.push(Names(prefix), elasticsearch_url, web_url, account, _authority(elasticsearch_ca_file)):
         click.echo(line)
 
 
@@ -119,14 +127,16 @@ def _provision(
     elasticsearch_url: str,
     elasticsearch_user: str | None,
     elasticsearch_password: str | None,
+    elasticsearch_ca_file: Path | None,
     web_url: str,
     prefix: str,
 ) -> None:
     """Write Grafana's provisioning files, for a server that reads them at its start."""
     account = _account("Elasticsearch", elasticsearch_user, elasticsearch_password)
     user, password = (account.user, account.password) if account else (None, None)
+    ca = _authority(elasticsearch_ca_file)
     try:
-        provisioning.write(out, Names(prefix), elasticsearch_url, web_url, user, password)
+        provisioning.write(out, Names(prefix), elasticsearch_url, web_url, user, password, ca)
     except OSError as error:
         raise click.ClickException(f"cannot write below {out}: {error.strerror}") from error
     click.echo(f"wrote {out}: datasources, dashboards, json; start Grafana with GF_PATHS_PROVISIONING={out.resolve()}")
@@ -141,6 +151,18 @@ def _credential(token: str | None, user: str | None, password: str | None) -> st
             "give --token, or --user and --password (or GRAFANA_TOKEN, GRAFANA_USER, GRAFANA_PASSWORD)"
         )
     return account
+
+
+def _authority(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"cannot read {path}: {error}", param_hint="--elasticsearch-ca-file") from error
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise click.BadParameter(f"{path} holds no certificate in PEM", param_hint="--elasticsearch-ca-file")
+    return text
 
 
 def _account(where: str, user: str | None, password: str | None) -> Account | None:

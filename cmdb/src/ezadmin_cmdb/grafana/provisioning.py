@@ -27,11 +27,16 @@ def write(
     web_url: str,
     user: str | None = None,
     password: str | None = None,
+    ca: str | None = None,
 ) -> None:
     """Write ``datasources/``, ``dashboards/`` and the dashboards themselves (``json/``) below ``folder``, ready to be
     Grafana's ``paths.provisioning``. Raises OSError."""
     home = folder / "json"
-    account = (None, None) if user is None else (_literal(user), _literal(password or ""))
+    account = (
+        None if user is None else _literal(user),
+        None if user is None else _literal(password or ""),
+        None if ca is None else _literal(ca),
+    )
     for name, text in _files(names, _literal(elasticsearch_url), _literal(str(home.resolve())), "", *account).items():
         _write(folder / name, text)
     for uid, dashboard in bundle.dashboards().items():
@@ -50,9 +55,15 @@ def _write(path: Path, text: str) -> None:
 
 
 def _files(
-    names: Names, url: str, path: str, head: str, user: str | None = None, password: str | None = None
+    names: Names,
+    url: str,
+    path: str,
+    head: str,
+    user: str | None = None,
+    password: str | None = None,
+    ca: str | None = None,
 ) -> dict[str, str]:
-    sources = [payload(source, url, names, user, password) | {"editable": False} for source in SOURCES]
+    sources = [payload(source, url, names, user, password, ca) | {"editable": False} for source in SOURCES]
     provider = {
         "name": "ezadmin",
         "type": "file",

@@ -65,10 +65,13 @@ class Server:
 
     # -- push ---
 
-    def push(self, names: Names, elasticsearch_url: str, web_url: str, account: Account | None = None) -> Iterator[str]:
+    def push(
+        self, names: Names, elasticsearch_url: str, web_url: str, account: Account | None = None, ca: str | None = None
+    ) -> Iterator[str]:
         """Make or bring up to date the folder, the data sources and the dashboards; yields a line for each.
 
-        Run again it changes nothing that is as it should be. ``account`` is what Grafana signs in to Elasticsearch with.
+        Run again it changes nothing that is as it should be. ``account`` is what Grafana signs in to Elasticsearch with,
+        ``ca`` the PEM of the authority that signed its certificate.
         """
         problem = version_problem(self.version())
         if problem:
@@ -76,7 +79,7 @@ class Server:
         yield f"folder {FOLDER_TITLE}: {self._folder()}"
         for source in SOURCES:
             user, password = (account.user, account.password) if account else (None, None)
-            wanted = payload(source, elasticsearch_url, names, user, password)
+            wanted = payload(source, elasticsearch_url, names, user, password, ca)
             yield f"data source {source.uid}: {self._source(source, wanted)}"
         for uid, dashboard in bundle.dashboards().items():
             yield f"dashboard {uid}: {self._dashboard(uid, bundle.with_web_url(dashboard, web_url))}"

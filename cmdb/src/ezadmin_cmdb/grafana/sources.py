@@ -41,12 +41,13 @@ SOURCES = (
 
 
 def payload(
-    source: Source, url: str, names: Names, user: str | None = None, password: str | None = None
+    source: Source, url: str, names: Names, user: str | None = None, password: str | None = None, ca: str | None = None
 ) -> dict[str, Any]:
     """The data source as Grafana's API and its provisioning files take it.
 
     Grafana up to 9.4 reads the index from ``database``, 9.5 and later from ``jsonData.index``; 9.4 also wants the
-    server's version, which later ones ignore.
+    server's version, which later ones ignore. ``ca``: PEM of the authority that signed Elasticsearch's certificate, if it is
+    one of your own.
     """
     index = source.index(names)
     details: dict[str, Any] = {
@@ -70,4 +71,7 @@ def payload(
     }
     if user is not None:
         made |= {"basicAuth": True, "basicAuthUser": user, "secureJsonData": {"basicAuthPassword": password or ""}}
+    if ca is not None:
+        details["tlsAuthWithCACert"] = True
+        made["secureJsonData"] = made.get("secureJsonData", {}) | {"tlsCACert": ca}
     return made
