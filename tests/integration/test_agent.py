@@ -150,7 +150,8 @@ def test_kill_9_while_lines_are_written_and_the_file_rotates(host: Host) -> None
             file.flush()
             if any(written - rate // 50 < at <= written for at in rotate_at):
                 host.log_file.rename(host.log_file.with_name(f"events.log.{written}"))
-                file.write(f"{'ERROR' if written % 7 == 0 else 'line'} {written}\n")  # a daemon goes on in the old file until it is told to reopen
+                # a daemon goes on in the old file until it is told to reopen
+                file.write(f"{'ERROR' if written % 7 == 0 else 'line'} {written}\n")
                 written += 1
                 file.close()
                 file = host.log_file.open("a")
