@@ -19,6 +19,7 @@ from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import Process, pipeline, wait_until
 from kafka import KafkaConsumer, TopicPartition
 
+from ezadmin_cmdb.main import main as cmdb_main
 from ezadmin_pipeline import alerts
 from ezadmin_wire import batch as wire
 from ezadmin_wire.config import LimitRecord, limit_key
@@ -290,8 +291,13 @@ def test_a_limit_reaches_all_workers_within_five_seconds(installation: Installat
     assert {one[2:] for one in installation.changes()[5:]} == {("ok", "limit_removed")}
 
 
-def test_limits_from_the_command_line(installation: Installation) -> None:
-    run, ticks = installation.run, installation.ticks
+def test_limits_from_the_command_line(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str, status: int = 0) -> str:  # in this process: there are many
+        capsys.readouterr()
+        assert cmdb_main([*arguments, "--config", str(installation.config)]) == status
+        return "".join(capsys.readouterr())
+
+    ticks = installation.ticks
     assert "no limits yet" in run("limits", "list")
     for number, key in enumerate(ticks.keys[:2]):
         run("host", "add", "--id", ticks.ids[number], "--name", f"sim-{number}", "--public-key", key.public.hex())
