@@ -260,6 +260,10 @@ class KafkaConnection:
             found[server] = kafka_probe.probe(host.strip("[]"), int(port), context, credentials, timeout)
         return found
 
+    def trouble(self, timeout: float = 3.0) -> str:
+        """What is wrong with the brokers, in one line for a log; empty where one can sign in to all of them."""
+        return "; ".join(f"{server}: {problem}" for server, problem in self.probe(timeout).items() if problem)
+
     def __str__(self) -> str:
         """Address, and how one gets in."""
         how = " over TLS" if self.tls else ""

@@ -60,7 +60,8 @@ class StateConsumer(Part):
                     self._pass_over_unreadable()
                 except KafkaError as error:
                     if not waiting:
-                        _log.warning("reports are not read, tried again each %g s: %s", RETRY_SECONDS, error)
+                        why = self._settings.kafka.trouble()
+                        _log.warning("reports are not read, tried again each %g s: %s", RETRY_SECONDS, why or error)
                     waiting = True
                     self._disconnect()
                     self.stopping.wait(RETRY_SECONDS)

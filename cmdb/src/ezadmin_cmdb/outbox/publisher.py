@@ -71,7 +71,10 @@ class Publisher(Part):
                     waiting = False
                 except (KafkaError, DBAPIError, PoolTimeout, TopicMissing) as error:
                     if not waiting:
-                        _log.warning("configuration is not published, tried again each %g s: %s", RETRY_SECONDS, error)
+                        why = self._settings.kafka.trouble() if isinstance(error, KafkaError) else ""
+                        _log.warning(
+                            "configuration is not published, tried again each %g s: %s", RETRY_SECONDS, why or error
+                        )
                     waiting = True
                     pause = RETRY_SECONDS
                     self._disconnect()
