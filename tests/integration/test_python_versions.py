@@ -54,7 +54,7 @@ def test_an_agent_ships(stack: Any, names: Names, tmp_path: Path, version: str) 
     except NotHere as error:
         pytest.skip(str(error))
     log = tmp_path / "app.log"
-    log.write_text("2026-11-24T08:15:30Z ERROR something broke\n")
+    log.write_text("2026-11-24T08:15:30Z INFO something happened\n")
     config = tmp_path / "agent.toml"
     config.write_text(
         f'prefix = "{names.prefix}"\nstate_dir = "{tmp_path / "state"}"\ninterval = 1\n[kafka]\nbootstrap = "{stack.kafka}"\n'
@@ -84,5 +84,5 @@ def test_an_agent_ships(stack: Any, names: Names, tmp_path: Path, version: str) 
     finally:
         agent.kill()
         arrived.close()
-    assert any("something broke" in message for message in arrived.messages())
+    assert any("something happened" in message for message in arrived.messages())
     assert "Traceback" not in (tmp_path / "agent.log").read_text()
