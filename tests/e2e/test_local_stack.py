@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import subprocess
 import threading
 import time
@@ -29,7 +30,7 @@ from ezadmin_wire.elastic import ElasticConnection
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUTAGE = 120 if os.environ.get("EZADMIN_FULL") else 20
-DATASETS = {"system.host", "system.network", "system.diskio", "system.core", "system.filesystem"}
+DATASETS = {"system.host", "system.network", "system.diskio", "system.core", "system.filesystem", "pipeline.worker"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,9 @@ def test_a_line_is_found_within_five_seconds(local: LocalStack) -> None:
 
 
 def test_the_inventory_is_in_the_database(local: LocalStack) -> None:
-    (host,) = local.cmdb("host", "list", "--json")
+    host = local.table["host"]
+    names = {known["name"] for known in local.cmdb("host", "list", "--json")}
+    assert names == {host["name"], *(f"{socket.gethostname()}-{part}" for part in ("pipeline", "cmdb"))}
 
     def inventory() -> dict[str, Any]:
         return dict(local.cmdb("host", "show", host["id"]))
