@@ -103,6 +103,24 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+WRONG += [
+    ({"retention": {"log": 3}}, "log", "known are metrics, logs"),
+    *(({"retention": {"logs": value}}, "logs", "whole number of days") for value in (-1, 1.5, True, "3d")),
+    ({"indices": {"shard": 1}}, "shard", "known are shards"),
+    ({"indices": {"shards": 0}}, "shards", "from 1 to 100"),
+    ({"indices": {"replicas": -1}}, "replicas", "from 0 to 10"),
+    ({"indices": {"days_ahead": 8}}, "days_ahead", "from 1 to 7"),
+]
+
+
+def test_retention_and_indices() -> None:
+    found = parse(
+        {**RIGHT, "retention": {"logs": 7, "alerts": 0}, "indices": {"shards": 4, "replicas": 2}}, "f"
+    ).indices
+    assert (found.kept["logs"], found.kept["alerts"], found.kept["metrics"]) == (7, 0, 30)
+    assert (found.shards, found.replicas, found.days_ahead) == (4, 2, 2)
+
+
 @pytest.mark.parametrize(("change", "key", "advice"), WRONG)
 def test_what_is_wrong_is_named(change: dict[str, Any], key: str, advice: str) -> None:
     with pytest.raises(SettingsError) as caught:
