@@ -72,7 +72,7 @@ def _labels(host: Host) -> dict[str, str]:
     return {label.name: label.value for label in host.labels}
 
 
-SYSTEM, MACHINE, AGENT_SECTION = _l("System"), _l("Machine"), _l("Agent")
+SYSTEM, MACHINE, AGENT_SECTION, OWNERS = _l("System"), _l("Machine"), _l("Agent"), _l("Owner and place")
 
 
 def _observed(kind: type[fields.Field], name: str, label: object, section: object, **more: Any) -> fields.Field:
@@ -121,6 +121,19 @@ HOST = register(
             fields.Computed(
                 name="labels", label=_l("Labels"), compute=_labels, listed=False, cell="labels",
                 form=lambda: wire.Dict(keys=wire.String(), values=wire.String()),
+            ),
+            fields.Reference(name="customer", label=_l("Customer"), to="customer", section=OWNERS),
+            fields.Reference(name="site", label=_l("Site"), to="site", listed=False, section=OWNERS),
+            fields.Reference(
+                name="primary_manager", label=_l("Primary manager"), to="contact", listed=False, section=OWNERS,
+                help=_l("Who is asked first about this server."),
+            ),
+            fields.Reference(
+                name="secondary_manager", label=_l("Secondary manager"), to="contact", listed=False, section=OWNERS,
+            ),
+            fields.Text(
+                name="note", label=_l("Note"), length=4000, lines=True, sortable=False, listed=False, searched=True,
+                section=OWNERS,
             ),
             Groups(name="groups", label=_l("Groups of hosts"), to="host_group", editable=False),
             _observed(fields.Text, "hostname", _l("Host name"), SYSTEM, searched=True, length=253),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Integer, String, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
 
 if TYPE_CHECKING:
+    from ezadmin_cmdb.datacenter.contacts import Contact
+    from ezadmin_cmdb.datacenter.customers import Customer
+    from ezadmin_cmdb.datacenter.sites import Site
     from ezadmin_cmdb.rights.models import HostGroup
 
 HOST_ID = exact(36)
@@ -21,7 +24,7 @@ def _host_reference(primary_key: bool = False) -> Mapped[str]:
 
 
 class Host(Base):
-    """A host. ``name`` and ``state`` are a person's; the rest is observed, as its agent reports it; sizes in bytes.
+    """A host: what people say of it, and what its agent reports; sizes in bytes.
 
     ``inventory_collected`` and ``agent_collected``: when the agent looked, of the newest document taken.
     """
@@ -34,6 +37,12 @@ class Host(Base):
     state: Mapped[str] = mapped_column(exact(16), default="active")
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
+
+    customer_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("customers.id"), index=True)
+    site_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("sites.id"), index=True)
+    primary_manager_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("contacts.id"), index=True)
+    secondary_manager_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("contacts.id"), index=True)
+    note: Mapped[str | None] = mapped_column(Text)
 
     hostname: Mapped[str | None] = mapped_column(String(253), index=True)
     fqdn: Mapped[str | None] = mapped_column(String(253))
@@ -69,6 +78,10 @@ class Host(Base):
     agent_rss_bytes: Mapped[int | None] = mapped_column(BigInteger)
     agent_cpu_pct: Mapped[float | None] = mapped_column(Float)
 
+    customer: Mapped[Customer | None] = relationship()
+    site: Mapped[Site | None] = relationship()
+    primary_manager: Mapped[Contact | None] = relationship(foreign_keys=[primary_manager_id])
+    secondary_manager: Mapped[Contact | None] = relationship(foreign_keys=[secondary_manager_id])
     labels: Mapped[list[HostLabel]] = relationship(
         cascade="all, delete-orphan", passive_deletes=True, order_by="HostLabel.name"
     )

@@ -33,6 +33,8 @@ HOST_CHANGE = "host.change"
 _LABEL_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _NOT_A_CHANGE = ("created", "updated", "inventory_collected")
 """Columns that say when, not what; ``agent_…`` too, but for the version."""
+REFERENCES = ("customer", "site", "primary_manager", "secondary_manager")
+"""Relations to one other object, recorded by id and name."""
 
 
 def visible(actor: Actor, permission: str = HOST_VIEW) -> Select[Host]:
@@ -242,9 +244,12 @@ def snapshot(host: Host) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for column in Host.__table__.columns.keys():  # noqa: SIM118 - a ColumnCollection iterates over columns
         volatile = column.startswith("agent_") and column != "agent_version"
-        if column not in _NOT_A_CHANGE and not volatile:
+        if column not in _NOT_A_CHANGE and not volatile and column.removesuffix("_id") not in REFERENCES:
             value = getattr(host, column)
             fields[column] = format_time(value) if column == "boot_time" and value else value
+    for name in REFERENCES:
+        other = getattr(host, name)
+        fields[name] = None if other is None else {"id": other.id, "name": other.name}
     fields["labels"] = {label.name: label.value for label in host.labels}
     fields["keys"] = {key.kid: "revoked" if key.revoked else "valid" for key in host.keys}
     for nic in host.nics:

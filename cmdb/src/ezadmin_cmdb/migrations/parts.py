@@ -30,3 +30,29 @@ def create_index(name: str, table: str, columns: list[str]) -> None:
     """Make an index, unless it is there (MySQL knows no CREATE INDEX IF NOT EXISTS)."""
     if name not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
         op.create_index(name, table, columns)
+
+
+def add_column(table: str, column: sa.Column[Any]) -> None:
+    """Add a column, unless it is there."""
+    if column.name not in {one["name"] for one in sa.inspect(op.get_bind()).get_columns(table)}:
+        op.add_column(table, column)
+
+
+def create_foreign_key(name: str, table: str, column: str, target: str, ondelete: str | None = None) -> None:
+    """Let a column refer to the ids of another table, unless it does."""
+    if name not in {one["name"] for one in sa.inspect(op.get_bind()).get_foreign_keys(table)}:
+        op.create_foreign_key(name, table, target, [column], ["id"], ondelete=ondelete)
+
+
+def drop_column(table: str, column: str) -> None:
+    """Drop a column with its index and what it refers to, as far as they are there."""
+    inspector = sa.inspect(op.get_bind())
+    if not inspector.has_table(table) or column not in {one["name"] for one in inspector.get_columns(table)}:
+        return
+    for key in inspector.get_foreign_keys(table):
+        if key["constrained_columns"] == [column] and key["name"]:
+            op.drop_constraint(key["name"], table, type_="foreignkey")
+    for index in inspector.get_indexes(table):
+        if index["column_names"] == [column] and index["name"]:
+            op.drop_index(index["name"], table)
+    op.drop_column(table, column)
