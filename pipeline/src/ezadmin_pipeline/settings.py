@@ -60,8 +60,8 @@ class Settings:
     retry_past_index: float = 600.0
     """How long a line waits for an index of the past that refuses it, before it becomes a dead letter."""
     commit_interval: float = 2.0
-    bulk_bytes: int = 2 << 20
-    """Of one request, before compression; a worker's memory grows by about 25 times this while Elasticsearch is slow."""
+    bulk_bytes: int = 1 << 20
+    """Of one request, before compression; a worker's memory grows by about 40 times this while Elasticsearch is slow."""
     bulk_delay: float = 0.2
     bulk_in_flight: int = 3
     """Requests under way at most; fewer while Elasticsearch is slow or refuses."""
