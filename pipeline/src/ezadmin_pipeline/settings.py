@@ -61,7 +61,7 @@ class Settings:
     """How long a line waits for an index of the past that refuses it, before it becomes a dead letter."""
     commit_interval: float = 2.0
     bulk_bytes: int = 1 << 20
-    """Of one request, before compression; a worker's memory grows by about 40 times this while Elasticsearch is slow."""
+    """Of one request, before compression. A worker holds up to ``bulk_in_flight`` + 2 of them, as lines, documents, body."""
     bulk_delay: float = 0.2
     bulk_in_flight: int = 3
     """Requests under way at most; fewer while Elasticsearch is slow or refuses."""
