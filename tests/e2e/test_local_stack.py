@@ -56,10 +56,14 @@ class LocalStack:
         """A command of the stack's own installation."""
         return [f"{self.table['venv']}/bin/{name}", *arguments]
 
+    def run(self, name: str, *words: str) -> str:
+        """What a command of the cmdb prints."""
+        command = self.tool(name, *words, "--config", str(self.state / "etc/cmdb.toml"))
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
     def cmdb(self, *words: str) -> Any:
         """What a command of ``ezadmin-cmdb`` prints as JSON."""
-        command = self.tool("ezadmin-cmdb", *words, "--config", str(self.state / "etc/cmdb.toml"))
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+        return json.loads(self.run("ezadmin-cmdb", *words))
 
     def published(self, key: str) -> bool:
         """Whether a config record stands in its topic."""
@@ -92,7 +96,11 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         subprocess.run([ROOT / "deploy/local/up", "--state", state], check=True, timeout=900)
         table = json.loads((state / "stack.json").read_text())
         elastic = ElasticClient(ElasticConnection((table["elasticsearch"],)))
-        yield LocalStack(state, elastic, table)
+        local = LocalStack(state, elastic, table)
+        # the writers of these tests are surges; what they write must all be there
+        local.run("ezadmin-cmdb", "rules", "add", "writers", "exempt", "--contains", " line ")
+        wait_until(lambda: local.published("rules"), 20, "the rule is published")
+        yield local
         elastic.close()
         processes = [process for process in psutil.process_iter() if _belongs(process, state)]
         assert processes, "the stack had processes"
@@ -232,16 +240,8 @@ def test_the_agent_is_killed_while_lines_are_written_and_the_file_is_rotated(loc
     identity = json.loads(
         subprocess.check_output(local.tool("ezadmin-agent", "identity", "--config", str(config)), timeout=60)
     )
-    subprocess.run(
-        local.tool(
-            "ezadmin-cmdb",
-            *("host", "add", "--id", identity["host.id"], "--name", "second-agent"),
-            *("--public-key", identity["public_key"], "--config", str(local.state / "etc/cmdb.toml")),
-        ),
-        check=True,
-        timeout=60,
-        capture_output=True,
-    )
+    host = ("--id", identity["host.id"], "--name", "second-agent", "--public-key", identity["public_key"])
+    local.run("ezadmin-cmdb", "host", "add", *host)
     wait_until(lambda: local.published(f"host/{identity['host.id']}"), 20, "the host's key is published")
     agent = Process(local.tool("ezadmin-agent", "run", "--config", str(config)), tmp_path / "agent.log").start()
     word = f"rotated{secrets.token_hex(4)}"
