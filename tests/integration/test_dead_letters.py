@@ -230,7 +230,7 @@ def test_a_cut_letter_is_not_replayed_as_if_it_were_whole(fleet: Fleet, worker: 
     bomb = KafkaProducer(bootstrap_servers=fleet.kafka, compression_type="gzip", max_request_size=16 << 20)
     bomb.send(fleet.names.logs, key=HOST.encode(), value=b"m" * (5 << 20)).get(timeout=20)
     bomb.close()
-    wait_until(lambda: reasons(fleet) == {"bad_value": 1}, 30, "the letter")
+    wait_until(lambda: reasons(fleet) == {"bad_header": 1}, 30, "the letter")
     (identity,) = (dict(m.headers)["id"].decode() for m in fleet.dead_letters())
     with pytest.raises(AssertionError, match=r"was cut \(value of 5242880 bytes\), so it cannot be brought in whole"):
         pipeline_command(worker, "dlq", "replay", identity)
