@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 
 MASK = "***"
-_WORD = r"(?:passw(?:or)?d|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)"
+_WORD = r"(?:passw(?:or)?d|passphrase|(?<![a-z])pass(?![a-z])|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)"
 _NAME = rf"[\w.\-]*{_WORD}[\w.\-]*"
 _OPTION = re.compile(rf"--?{_NAME}", re.IGNORECASE)
-_ASSIGNED = re.compile(rf"({_NAME}[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&;,\"']+)", re.IGNORECASE)
+_VALUE = r"\\\".*?\\\"|\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?|[^\s&;,\"']+"  # JSON within a text has escaped quotes
+_ASSIGNED = re.compile(rf"({_NAME}\\?[\"']?\s*[=:]\s*)({_VALUE})", re.IGNORECASE)
+_WHOLE = re.compile(rf"(-{{0,2}}{_NAME}=).+", re.IGNORECASE | re.DOTALL)
 _SPACED = re.compile(rf"((?:^|\s)--?{_NAME}\s+)(\S+)", re.IGNORECASE)
 _URL = re.compile(r"(\w://[^\s/:@]*:)[^\s@/]+@")
 _SCHEME = re.compile(r"\b(bearer|basic)\s+[\w+/=.~\-]+", re.IGNORECASE)
@@ -52,5 +54,6 @@ def mask_arguments(arguments: Sequence[str]) -> list[str]:
             masked.append(short + MASK)
             continue
         hide = number > 0 and (_OPTION.fullmatch(argument) is not None or (next_too and argument == short))
-        masked.append(argument if len(argument) < 4 else mask_text(argument))
+        whole = _WHOLE.fullmatch(argument)  # an argument ends where the shell says, whatever stands in it
+        masked.append(whole[1] + MASK if whole else argument if len(argument) < 4 else mask_text(argument))
     return masked
