@@ -6,7 +6,10 @@ import re
 from collections.abc import Sequence
 
 MASK = "***"
-_WORD = r"(?:passw(?:or)?d|passphrase|(?<![a-z])pass(?![a-z])|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)"
+_WORD = (
+    r"(?:passw(?:or)?d|passphrase|(?<![a-z])pass(?![a-z])|pwd|secret|token|credential"
+    r"|api[_-]?key|access[_-]?key|private[_-]?key)"
+)
 _NAME = rf"[\w.\-]*{_WORD}[\w.\-]*"
 _OPTION = re.compile(rf"--?{_NAME}", re.IGNORECASE)
 _VALUE = r"\\\".*?\\\"|\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?|[^\s&;,\"']+"  # JSON within a text has escaped quotes
