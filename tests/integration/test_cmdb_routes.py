@@ -50,6 +50,14 @@ BY_HAND = {
     "users.new GET": "user.change",
     "users.create POST": "user.change",
     "users.reset_password POST": "user.change",
+    "saved_filters.index GET": SIGNED_IN,
+    "saved_filters.save POST": SIGNED_IN,
+    "saved_filters.change POST": SIGNED_IN,
+    "api_saved_filters.list GET": SIGNED_IN,
+    "api_saved_filters.list POST": SIGNED_IN,
+    "api_saved_filters.one GET": SIGNED_IN,
+    "api_saved_filters.one PATCH": SIGNED_IN,
+    "api_saved_filters.one DELETE": SIGNED_IN,
     "hosts.show GET": "host.view",
     "hosts.live GET": "host.view",
     "api-docs.openapi_json GET": SIGNED_IN,
@@ -176,6 +184,7 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
         n = new_number()  # one of its own, that nothing else uses
     action = endpoint.partition(".")[2]
     path = rule.replace("<language>", "en").replace("<path:filename>", "app.css").replace("<event_id>", "x")
+    path = path.replace("<int:filter_id>", "1")
     object_id = None
     if d is not None and "object_id" in rule:
         object_id = world.fresh(d, n)
@@ -240,7 +249,8 @@ def test_each_route_for(app: Flask, world: World, person: str) -> None:
             elif person == "nobody":
                 allowed = (401,) if api else (302,)
             elif need == SIGNED_IN:
-                allowed = (*fine, 422)  # a password that is not the present one
+                # a password that is not the present one; no saved filter of this number
+                allowed = (*fine, 404, 422) if "filter_id" in rule else (*fine, 422)
             elif (
                 person == "without"
                 or (person == "elsewhere" and not about_hosts)

@@ -18,6 +18,7 @@ from ezadmin_cmdb.datacenter import contacts as _contacts
 from ezadmin_cmdb.datacenter import customers as _customers
 from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.elastic import Elastic
+from ezadmin_cmdb.filters import models as _filters
 from ezadmin_cmdb.hosts import description as _host_description
 from ezadmin_cmdb.hosts import models as _hosts
 from ezadmin_cmdb.limits import models as _limits
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.accounts import views as account_views
     from ezadmin_cmdb.describe import description as descriptions
     from ezadmin_cmdb.describe import pages
+    from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.hosts import views as host_views
     from ezadmin_cmdb.status import views as status_views
     from ezadmin_cmdb.web import access, api, assets, errors, menus, requests, signin
@@ -83,6 +85,7 @@ def create_app(settings: Settings) -> Flask:
         part.init_app(app)
     for blueprint in (status_views.bp, host_views.bp, account_views.bp, account_views.users):
         app.register_blueprint(blueprint)
+    app.register_blueprint(filter_views.bp)
     for description in descriptions.known():
         if description.path not in app.blueprints:
             app.register_blueprint(pages.blueprint(description))

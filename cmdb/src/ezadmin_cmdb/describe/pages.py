@@ -17,6 +17,7 @@ from ezadmin_cmdb.describe.description import Description, find
 from ezadmin_cmdb.describe.fields import Field, MultiSelect, Reference, References
 from ezadmin_cmdb.describe.query import Filter, Query, chosen, options, page, parse
 from ezadmin_cmdb.errors import Conflict, DomainError, Invalid, NotFound, Outdated
+from ezadmin_cmdb.filters import services as saved_filters
 from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.web.access import needs
 from ezadmin_cmdb.web.signin import current_actor
@@ -89,13 +90,16 @@ class _Pages:
 
     def index(self) -> Answer:
         """The list; only its table for a search as one types."""
-        actor, description, query = current_actor(), self.description, self._asked()
+        actor, description = current_actor(), self.description
+        if not request.args and (wanted := saved_filters.default_query(actor, description)) is not None:
+            return redirect(f"{url_for('.index')}?{wanted}")
+        query = self._asked()
         found = page(actor, description, query)
         extra = description.beside(found.items) if description.beside else {}
         template = "describe/_table.html" if request.headers.get("HX-Target") == "list" else "describe/list.html"
         return render_template(
             template, d=description, query=query, found=found, columns=chosen(description, query), extra=extra,
-            chips=self._chips(query), allowed=self._allowed(),
+            chips=self._chips(query), allowed=self._allowed(), saved=saved_filters.available(actor, description),
         )  # fmt: skip
 
     def _allowed(self) -> dict[str, bool]:

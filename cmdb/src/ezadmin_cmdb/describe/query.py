@@ -73,7 +73,7 @@ class Query:
 
     def address(self, **changes: Any) -> str:
         """``?…``, to put behind a list's address."""
-        return f"?{urlencode(self.pairs(**changes))}"
+        return f"?{urlencode(self.pairs(**changes)) or 'q='}"  # bare, a list opens with its user's default
 
     @property
     def filter_text(self) -> str:

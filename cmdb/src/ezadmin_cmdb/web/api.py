@@ -15,6 +15,7 @@ from ezadmin_cmdb.describe import api as described
 from ezadmin_cmdb.describe import description as descriptions
 from ezadmin_cmdb.elastic import elastic
 from ezadmin_cmdb.events import services as events
+from ezadmin_cmdb.filters.api import bp as saved_filters
 from ezadmin_cmdb.hosts import schemas as hosts
 from ezadmin_cmdb.hosts import services as host_services
 from ezadmin_cmdb.metrics import services as metrics
@@ -136,5 +137,6 @@ def init_app(app: Flask) -> None:
     )
     api = EzadminApi(app)
     api.register_blueprint(bp)
+    api.register_blueprint(saved_filters)
     for description in descriptions.known():
         api.register_blueprint(described.blueprint(description))

@@ -1,0 +1,1 @@
+"""Saved filters: what a list was asked (words, filters, order, columns), kept under a name, for oneself or for all."""
