@@ -248,6 +248,11 @@ def test_what_is_refused(value: bytes | None, settings: dict[str, Any], reason: 
     assert error.value.reason == reason
 
 
+def test_numbers_and_nesting_beyond_all_measure_are_no_reason_to_stop() -> None:
+    assert read({"message": "m", "pri": "1" * 5000, "syslogfacility": "1" * 5000, "pid": "1" * 5000})["message"] == "m"
+    assert read(b'{"message":"m","a":' + b'{"a":' * 1000 + b"1" + b"}" * 1001)["message"] == "m"
+
+
 def test_half_a_json_is_text_where_text_is_allowed() -> None:
     assert read(b"{half")["message"] == "{half"
     assert read(b'{"a":1}', format="text")["message"] == '{"a":1}'
@@ -272,7 +277,8 @@ def test_any_bytes_become_an_event(data: bytes) -> None:
     [
         ("1795508130", 1795508130000), ("1795508130.5", 1795508130500), ("1795508130123", 1795508130123),
         ("1795508130123456", 1795508130123), ("1795508130123456789", 1795508130123), ("12", None), ("noon", None),
-        ("2026-11-24T08:15:30,123Z", 1795508130123), ("1" * 30, None),
+        ("2026-11-24T08:15:30,123Z", 1795508130123), ("1" * 30, None), ("24/Nov/2026:09:15:30 +0100", 1795508130000),
+        ("32/Xyz/2026:25:00:00 +0000", None), ("01/Jan/0000:00:00:00 +0000", None), ("31/Dec/9999:23:59:59 -2359", None),
     ],
 )  # fmt: skip
 def test_times(text: str, ms: int | None) -> None:

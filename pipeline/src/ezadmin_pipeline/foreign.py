@@ -259,7 +259,7 @@ class ForeignReader:
     def _priority(fields: _Fields) -> tuple[int | None, int | None]:
         """Severity and facility of a syslog priority in a field."""
         text = (fields.take(("pri", "log.syslog.priority")) or "").strip("<>")
-        if text.isascii() and text.isdigit() and int(text) <= 191:
+        if text.isascii() and text.isdigit() and len(text) < 4 and int(text) <= 191:
             facility, severity = divmod(int(text), 8)
             return severity, facility
         text = fields.take(("syslogfacility", "log.syslog.facility.code")) or ""
@@ -294,7 +294,10 @@ def moment(text: str, parser: Parser, now_ms: int) -> int | None:
             return int(whole) * 1000 + int(fraction.ljust(3, "0")[:3] or 0)
         return int(whole) // int(10**-power)
     if _CLF.fullmatch(text):
-        return int(datetime.strptime(text, "%d/%b/%Y:%H:%M:%S %z").astimezone(UTC).timestamp() * 1000)
+        try:
+            return int(datetime.strptime(text, "%d/%b/%Y:%H:%M:%S %z").astimezone(UTC).timestamp() * 1000)
+        except (ValueError, OverflowError):  # the form of a time, and none
+            return None
     return parser.time_of(text, now_ms)
 
 

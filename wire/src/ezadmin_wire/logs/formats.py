@@ -128,7 +128,10 @@ def _flatten(prefix: str, table: Mapping[str, Any], depth: int) -> Iterator[tupl
         elif isinstance(value, str):
             yield name, value
         elif value is not None:
-            yield name, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            try:
+                yield name, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            except RecursionError:  # what can be read need not be writable
+                yield name, "(nested too deep)"
 
 
 def _kv(text: str) -> Optional[dict[str, str]]:
