@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from typing import Any
 
 import orjson
@@ -353,6 +355,26 @@ def test_a_request_that_is_refused_is_halved_until_the_guilty_line_stands_alone(
 
 
 # ------------------------------------------------------------------ fields that do not fit
+
+
+def test_a_refused_bulk_is_halved_while_others_are_in_flight() -> None:
+    together = threading.Barrier(2)
+
+    def whole(documents: list[dict[str, Any]]) -> Any:
+        if len(documents) == 4:
+            together.wait(10)  # both are answered at once
+            return 413, "too large"
+        return None
+
+    elastic = Scripted(whole=whole)
+    indexer, owner, _ = setup(elastic, in_flight=2, bulk_bytes=1)
+    indexer.add(chunk_of(owner, [{}] * 4))
+    indexer.add(chunk_of(owner, [{}] * 4, first=4))
+    wait(list(indexer._in_flight), timeout=10)
+    indexer.drain(lambda: None)
+    assert owner.lines == 8
+    assert sorted(document["n"] for document in elastic.stored) == list(range(8))
+    indexer.close()
 
 
 def parse_failure(field: str) -> Result:

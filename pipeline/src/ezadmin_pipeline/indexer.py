@@ -268,8 +268,9 @@ class Indexer:
             return
         done, _ = wait(self._in_flight, timeout=timeout, return_when=FIRST_COMPLETED)
         for future in done:
-            chunks, sent = self._in_flight.pop(future)
-            self._take(chunks, sent, future.result())
+            waiting = self._in_flight.pop(future, None)
+            if waiting is not None:  # else settled meanwhile: who splits a refused bulk may have to wait for room
+                self._take(*waiting, future.result())
 
     def _take(self, chunks: list[Chunk], sent: float, outcome: _Outcome) -> None:
         status, answer, now = outcome
