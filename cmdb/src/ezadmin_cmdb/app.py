@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.describe import pages
     from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.hosts import views as host_views
+    from ezadmin_cmdb.search import views as search_views
     from ezadmin_cmdb.status import views as status_views
     from ezadmin_cmdb.web import access, api, assets, errors, menus, requests, signin
 
@@ -83,7 +84,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["ezadmin_kafka"] = KafkaProbe(settings.kafka)
     for part in (requests, signin, errors, api):
         part.init_app(app)
-    for blueprint in (status_views.bp, host_views.bp, account_views.bp, account_views.users):
+    for blueprint in (status_views.bp, search_views.bp, host_views.bp, account_views.bp, account_views.users):
         app.register_blueprint(blueprint)
     app.register_blueprint(filter_views.bp)
     for description in descriptions.known():

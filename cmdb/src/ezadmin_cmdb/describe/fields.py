@@ -21,6 +21,7 @@ from marshmallow import fields as wire
 from sqlalchemy import ColumnElement, Date, String, cast, func, not_, or_, select
 
 from ezadmin_cmdb.errors import Invalid
+from ezadmin_cmdb.search import words
 from ezadmin_wire import WireError
 from ezadmin_wire.times import format_time, parse_time
 
@@ -137,7 +138,7 @@ class Field:
 
     def search(self, model: Any, word: str) -> ColumnElement[bool]:
         """Whether a word of a search is in it."""
-        return self.column(model).contains(word, autoescape=True)  # type: ignore[no-any-return]
+        return words.contains(self.column(model), word)
 
 
 def _truth(text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from flask import current_app
 from flask_babel import lazy_gettext as _l
 from marshmallow import fields as wire
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, false, or_, select
 from sqlalchemy.orm import selectinload
 
 from ezadmin_cmdb.database import db
@@ -22,6 +22,7 @@ from ezadmin_cmdb.hosts.models import Address, Host, HostLabel, Nic
 from ezadmin_cmdb.metrics import services as metrics
 from ezadmin_cmdb.rights import groups
 from ezadmin_cmdb.rights.models import HostGroup
+from ezadmin_cmdb.search import words
 from ezadmin_wire.config import HOST_STATES
 
 STATES = {
@@ -43,15 +44,15 @@ def _search(word: str) -> ColumnElement[bool]:
     """A word in names, system, hardware, addresses or labels (``name=value``)."""
     searched = [one for one in HOST.fields if one.searched]
     found = [one.search(Host, word) for one in searched]
-    address = select(Nic.host_id).join(Address).where(Address.address.startswith(word, autoescape=True))
-    mac = select(Nic.host_id).where(Nic.mac.startswith(word.upper().replace(":", "-"), autoescape=True))
+    network, mac = words.network(word), words.mac(word)
+    by_address = words.within(Address.number, network) if network else Address.address.startswith(word, autoescape=True)
+    address = select(Nic.host_id).join(Address).where(by_address)
+    interface = select(Nic.host_id).where(Nic.mac.startswith(mac, autoescape=True) if mac else false())
     name, sign, value = word.partition("=")
-    label = select(HostLabel.host_id).where(
-        HostLabel.name == name if sign else HostLabel.value.contains(word, autoescape=True)
-    )
+    label = select(HostLabel.host_id).where(HostLabel.name == name if sign else words.contains(HostLabel.value, word))
     if sign and value:
         label = label.where(HostLabel.value == value)
-    return or_(Host.id == word, *found, *(Host.id.in_(ids) for ids in (address, mac, label)))
+    return or_(Host.id == word, *found, *(Host.id.in_(ids) for ids in (address, interface, label)))
 
 
 def _pulses(hosts: Sequence[Any]) -> Mapping[str, Any]:

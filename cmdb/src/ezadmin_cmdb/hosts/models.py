@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
+from ezadmin_cmdb.search.words import packed
 
 if TYPE_CHECKING:
     from ezadmin_cmdb.datacenter.contacts import Contact
@@ -139,7 +141,7 @@ class Nic(Base):
 
 
 class Address(Base):
-    """An address of a network interface; ``version`` 4 or 6, ``prefix`` in bits."""
+    """An address of a network interface; ``version`` 4 or 6, ``prefix`` in bits, ``number`` the address as 4 or 16 bytes."""
 
     __tablename__ = "host_addresses"
     __table_args__ = (UniqueConstraint("nic_id", "address"), TABLE)
@@ -149,6 +151,11 @@ class Address(Base):
     address: Mapped[str] = mapped_column(exact(45), index=True)
     version: Mapped[int] = mapped_column(Integer)
     prefix: Mapped[int | None] = mapped_column(Integer)
+    number: Mapped[bytes | None] = mapped_column(
+        LargeBinary(16).with_variant(mysql.VARBINARY(16), "mysql"),
+        default=lambda context: packed(context.get_current_parameters()["address"]),
+        index=True,
+    )
 
 
 class Disk(Base):

@@ -20,12 +20,62 @@
   }
 
   document.addEventListener("keydown", (event) => {
-    const search = document.getElementById("q");
+    const search = document.getElementById("find");
     if (event.key === "/" && search && !/^(input|textarea|select)$/i.test(document.activeElement.tagName)) {
       event.preventDefault();
       search.focus();
     }
   });
+
+  // The box in the head: its list opens with what was typed, arrows walk through it, Enter goes there, Escape closes it.
+  const find = document.getElementById("find");
+  const list = document.getElementById("find-list");
+  if (find && list) {
+    let chosen = -1;
+    const hits = () => [...list.querySelectorAll("a[role=option]")];
+    const show = (open) => {
+      list.hidden = !open;
+      find.setAttribute("aria-expanded", String(open));
+      if (!open) choose(-1);
+    };
+    const choose = (index) => {
+      chosen = index;
+      hits().forEach((hit, at) => hit.setAttribute("aria-selected", String(at === index)));
+      const hit = hits()[index];
+      if (hit) {
+        find.setAttribute("aria-activedescendant", hit.id);
+        hit.scrollIntoView({ block: "nearest" });
+      } else {
+        find.removeAttribute("aria-activedescendant");
+      }
+    };
+    list.addEventListener("htmx:afterSwap", () => {
+      chosen = -1;
+      show(find.value.trim() !== "" && list.childElementCount > 0 && document.activeElement === find);
+    });
+    find.addEventListener("focus", () => show(find.value.trim() !== "" && list.childElementCount > 0));
+    find.addEventListener("keydown", (event) => {
+      const count = hits().length;
+      if (event.key === "Escape" && !list.hidden) {
+        event.preventDefault();
+        show(false);
+      } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && count > 0) {
+        event.preventDefault();
+        show(true);
+        const step = event.key === "ArrowDown" ? 1 : -1;
+        choose(chosen < 0 ? (step > 0 ? 0 : count - 1) : (chosen + step + count) % count);
+      } else if (event.key === "Enter" && !list.hidden && chosen >= 0) {
+        event.preventDefault();
+        location.assign(hits()[chosen].href);
+      }
+    });
+    document.addEventListener("click", (event) => {
+      if (!event.target.closest(".find")) show(false);
+    });
+    find.closest("form").addEventListener("focusout", (event) => {
+      if (event.relatedTarget && !find.closest("form").contains(event.relatedTarget)) show(false);
+    });
+  }
 
   // What renews itself must not close what the reader has opened, and need not be fetched while nobody looks.
   document.addEventListener("htmx:beforeRequest", (event) => {

@@ -135,8 +135,11 @@ def init_app(app: Flask) -> None:
         OPENAPI_URL_PREFIX="/api/v1",
         OPENAPI_JSON_PATH="openapi.json",
     )
+    from ezadmin_cmdb.search.views import api as search_api  # it shows hosts, whose description is known by now
+
     api = EzadminApi(app)
     api.register_blueprint(bp)
+    api.register_blueprint(search_api)
     api.register_blueprint(saved_filters)
     for description in descriptions.known():
         api.register_blueprint(described.blueprint(description))
