@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> Flask:
     """The application with pages and API; connects to nothing yet. Raises SettingsError."""
     from ezadmin_cmdb.accounts import views as account_views
     from ezadmin_cmdb.describe import description as descriptions
-    from ezadmin_cmdb.describe import pages
+    from ezadmin_cmdb.describe import pages, scope
     from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.hosts import views as host_views
     from ezadmin_cmdb.search import views as search_views
@@ -98,6 +98,7 @@ def create_app(settings: Settings) -> Flask:
         current_user=signin.current_user,
         current_language=i18n.locale,
         menus=menus.shown,
+        seen=lambda field, obj: scope.seen(signin.current_actor(), field, obj),
         described=descriptions.find,
         described_or_none=descriptions.find_or_none,
         endpoints=lambda: app.view_functions,

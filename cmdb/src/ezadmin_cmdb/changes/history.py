@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -17,7 +18,7 @@ PAGE = 50
 class History:
     """A page of change records, the newest first; ``number`` from 1."""
 
-    items: Sequence[Change]
+    items: Sequence[Any]
     total: int
     number: int
     size: int = PAGE

@@ -17,7 +17,7 @@ from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, fields, validate
 
 from ezadmin_cmdb.changes import history
-from ezadmin_cmdb.describe import services
+from ezadmin_cmdb.describe import scope, services
 from ezadmin_cmdb.describe.description import Description
 from ezadmin_cmdb.describe.fields import (
     CONTAINS,
@@ -101,10 +101,10 @@ class IfMatchSchema(Schema):
 
 def represent(description: Description, obj: Any, names: tuple[str, ...] = ()) -> dict[str, Any]:
     """An object as the API's schemas write it; ``names``: only these fields, and the id."""
-    shown = {"id": obj.id}
+    shown, actor = {"id": obj.id}, current_actor()
     for one in description.all_fields():
         if not names or one.name in names:
-            value = one.get(obj)
+            value = scope.seen(actor, one, obj)
             shown[one.name] = one.plain(value) if isinstance(one, (Reference, References)) else value
     return shown
 
@@ -293,7 +293,8 @@ def blueprint(description: Description) -> Blueprint:
         @needs(description.view)
         def get(self, asked: dict[str, int], object_id: Any) -> history.History:
             obj = services.find(current_actor(), description, str(object_id))
-            return history.of_object(description.name, str(obj.id), asked["page"])
+            found = history.of_object(description.name, str(obj.id), asked["page"])
+            return scope.history(current_actor(), description, found)
 
     bp.route("", endpoint="list")(Many)
     bp.route(one, endpoint="one")(One)

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import history
 from ezadmin_cmdb.database import db
-from ezadmin_cmdb.describe import services, tabular
+from ezadmin_cmdb.describe import scope, services, tabular
 from ezadmin_cmdb.describe.description import Description, find
 from ezadmin_cmdb.describe.fields import Field, MultiSelect, Reference, References
 from ezadmin_cmdb.describe.query import Filter, Query, chosen, options, page, parse
@@ -189,6 +189,7 @@ class _Pages:
             if not (found.items and actor.rights.scope(description.view).everywhere):
                 raise
             obj, name = None, found.items[0].object_name
+        found = scope.history(actor, description, found)
         return render_template("describe/history.html", d=description, obj=obj, name=name, found=found)
 
     def new(self) -> Answer:
@@ -241,10 +242,9 @@ class _Pages:
 
     def _texts(self, obj: Any) -> dict[str, Any]:
         """The values of an object as the form holds them."""
-        fields = self._editable()
-        return {
-            one.name: one.get(obj) or [] if isinstance(one, MultiSelect) else one.text(one.get(obj)) for one in fields
-        }
+        actor = current_actor()
+        values = [(one, scope.seen(actor, one, obj)) for one in self._editable()]
+        return {one.name: value or [] if isinstance(one, MultiSelect) else one.text(value) for one, value in values}
 
     def _refused(self, object_id: Any, error: DomainError) -> Answer:
         """The form again, with what was written in it and what is wrong."""

@@ -18,7 +18,7 @@ from sqlalchemy.orm import selectinload
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe.description import Description
-from ezadmin_cmdb.describe.fields import Field, Reference
+from ezadmin_cmdb.describe.fields import EMPTY, Field, Reference
 from ezadmin_cmdb.describe.fields import References as ManyReferences
 from ezadmin_cmdb.errors import Invalid
 
@@ -188,6 +188,19 @@ def narrowed(description: Description, query: Query, start: Select[Any]) -> Sele
     return start.where(*conditions(description, query))
 
 
+def allowed(actor: Actor, query: Query) -> Query:
+    """The query without hosts to filter by that the actor may not see: what is asked about them is never so."""
+    from ezadmin_cmdb.describe.scope import may_be_asked
+
+    return replace(
+        query,
+        filters=tuple(
+            one if one.operator == EMPTY else replace(one, values=may_be_asked(actor, one.field, one.values))
+            for one in query.filters
+        ),
+    )
+
+
 def conditions(description: Description, query: Query) -> list[ColumnElement[bool]]:
     """Words and filters of a query as conditions."""
     found = [_condition(description, one) for one in query.filters]
@@ -229,7 +242,7 @@ def ordered(description: Description, query: Query, start: Select[Any]) -> Selec
 def page(actor: Actor, description: Description, query: Query) -> Page:
     """A page of what the actor may see. A page beyond the last one is the last. 3 queries, and one a reference shown."""
     model = description.model
-    start = narrowed(description, query, description.visible(actor))
+    start = narrowed(description, allowed(actor, query), description.visible(actor))
     total = db.session.scalar(select(func.count()).select_from(start.with_only_columns(model.id).subquery())) or 0
     number = min(query.page, max(1, -(-total // query.size)))
     # the ids first: to sort and skip whole rows costs several times more

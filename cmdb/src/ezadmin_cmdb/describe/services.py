@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db
+from ezadmin_cmdb.describe import scope
 from ezadmin_cmdb.describe.description import Description, known
 from ezadmin_cmdb.describe.fields import Field, MultiSelect, Reference, References
 from ezadmin_cmdb.describe.query import load
@@ -172,7 +173,7 @@ def _set(actor: Actor, description: Description, obj: Any, values: Mapping[str, 
         if not one.editable or (one.name not in values and not new):
             continue
         try:
-            checked[one.name] = one.check(values.get(one.name))
+            checked[one.name] = one.check(scope.kept(actor, one, obj, values.get(one.name)))
         except Invalid as error:
             wrong[one.name] = str(error)
     if unknown := values.keys() - {one.name for one in description.all_fields() if one.editable}:

@@ -9,9 +9,10 @@ from typing import Any
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db
+from ezadmin_cmdb.describe import scope
 from ezadmin_cmdb.describe.description import Description
 from ezadmin_cmdb.describe.fields import Field
-from ezadmin_cmdb.describe.query import Query, load, narrowed, ordered
+from ezadmin_cmdb.describe.query import Query, allowed, load, narrowed, ordered
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _STEP = 1000
@@ -44,20 +45,20 @@ def columns(description: Description, chosen: Sequence[Field]) -> list[str]:
     return ["id", *(one.name for one in chosen)]
 
 
-def row(chosen: Sequence[Field], obj: Any) -> list[str]:
-    """An object as a line."""
-    return [str(obj.id), *(guarded(one.text(one.get(obj))) for one in chosen)]
+def row(actor: Actor, chosen: Sequence[Field], obj: Any) -> list[str]:
+    """An object as a line, as far as the actor may see it."""
+    return [str(obj.id), *(guarded(one.text(scope.seen(actor, one, obj))) for one in chosen)]
 
 
 def export(actor: Actor, description: Description, query: Query, chosen: Sequence[Field]) -> Iterator[str]:
     """All objects that match, line by line. Holds a few hundred at a time."""
     model = description.model
-    start = narrowed(description, query, description.visible(actor)).with_only_columns(model.id)
+    start = narrowed(description, allowed(actor, query), description.visible(actor)).with_only_columns(model.id)
     ids = db.session.scalars(ordered(description, query, start)).all()
     yield BOM + _line(columns(description, chosen))
     for first in range(0, len(ids), _STEP):
         for obj in load(description, ids[first : first + _STEP]):
-            yield _line(row(chosen, obj))
+            yield _line(row(actor, chosen, obj))
         db.session.expunge_all()
 
 
