@@ -20,6 +20,7 @@ from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.elastic import Elastic
 from ezadmin_cmdb.filters import models as _filters
 from ezadmin_cmdb.hosts import description as _host_description
+from ezadmin_cmdb.hosts import drifts as _drifts
 from ezadmin_cmdb.hosts import models as _hosts
 from ezadmin_cmdb.limits import models as _limits
 from ezadmin_cmdb.outbox import models as _outbox
@@ -30,7 +31,7 @@ from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 
 MODELS = (_accounts, _changes, _hosts, _limits, _outbox, _rules)
-DESCRIBED = (_host_description, _sites, _contacts, _customers, _users, _rights, _change_records)
+DESCRIBED = (_host_description, _drifts, _sites, _contacts, _customers, _users, _rights, _change_records)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 
 The order is that of the menus.
@@ -84,7 +85,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["ezadmin_kafka"] = KafkaProbe(settings.kafka)
     for part in (requests, signin, errors, api):
         part.init_app(app)
-    for blueprint in (status_views.bp, search_views.bp, host_views.bp, account_views.bp, account_views.users):
+    for blueprint in (status_views.bp, search_views.bp, host_views.bp, host_views.drifts, account_views.bp, account_views.users):
         app.register_blueprint(blueprint)
     app.register_blueprint(filter_views.bp)
     for description in descriptions.known():

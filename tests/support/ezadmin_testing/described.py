@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -21,9 +22,12 @@ from ezadmin_cmdb.database import Base, db
 from ezadmin_cmdb.describe import services
 from ezadmin_cmdb.describe.description import Description, find
 from ezadmin_cmdb.describe.fields import MultiSelect, Reference, References
+from ezadmin_cmdb.hosts import reports
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rights.models import Denial
 from ezadmin_wire.signing import SigningKey
+from ezadmin_wire.state import Inventory
+from ezadmin_wire.times import now
 
 KIM = cli_actor("kim")
 PASSWORD = "correct horse battery"
@@ -65,6 +69,18 @@ def _denial(n: int) -> Any:
     return _added(Denial(actor=f"user {n}", source="ui", permission="site.view", object_type="site", object_id=str(n)))
 
 
+def _drift(n: int) -> Any:
+    host = make("host", n)
+    services.update(KIM, find("host"), host, {"serial": f"declared {n}"})
+    report = Inventory(collected=now(), hostname=f"h{n}", serial=f"observed {n} {next(_serials)}")
+    reports.store(host.id, report)
+    db.session.flush()
+    return host.drifts[0]
+
+
+_serials = count()
+
+
 def _added(made: Any) -> Any:
     db.session.add(made)
     db.session.flush()
@@ -73,6 +89,7 @@ def _added(made: Any) -> Any:
 
 SAMPLES: dict[str, Sample] = {
     "host": Sample(make=_host, form=lambda n: {"name": f"Host {n}", "state": "active"}, change={"state": "quarantined"}),
+    "drift": Sample(needs=("host",), make=_drift),
     "contact": Sample(
         form=lambda n: {
             "name": f"Contact {n}", "kind": "person", "email": f"c{n}@example.com", "phone": "+82 2 123-4567",
@@ -95,6 +112,46 @@ SAMPLES: dict[str, Sample] = {
             "address": "1 Road\nCity", "latitude": "37.5", "longitude": "-1.25", "opened": "2020-02-03",
         },
         change={"country": "Korea"},
+    ),
+    "room": Sample(
+        needs=("site", "contact"),
+        form=lambda n: {"name": f"Room {n}", "site": f"Site {n}", "floor": "2F", "contact": f"Contact {n}"},
+        change={"floor": "3F"},
+    ),
+    "rack": Sample(
+        needs=("room", "customer"),
+        form=lambda n: {
+            "name": f"Rack {n}", "room": f"Room {n}", "status": "active", "row": "A", "height": "42", "numbering": "bottom",
+            "width": "19", "depth": "1200", "max_weight": "1000.5", "max_power": "6000", "customer": f"Customer {n}",
+            "primary_manager": f"Contact {n}",
+        },
+        change={"status": "reserved"},
+    ),
+    "device_type": Sample(
+        form=lambda n: {
+            "name": f"Type {n}", "manufacturer": "Hanbit", "kind": "switch", "height": "1", "depth": "half",
+            "weight": "4.5", "power": "150",
+        },
+        change={"manufacturer": "Other"},
+    ),
+    "device": Sample(
+        needs=("rack", "device_type", "contract"),
+        form=lambda n: {
+            "name": f"Device {n}", "kind": "switch", "status": "active", "serial": f"D{n}", "address": "192.0.2.1",
+            "site": f"Site {n}", "rack": f"Rack {n}", "rack_unit": "1", "rack_face": "rear", "rack_height": "2",
+            "rack_depth": "half", "device_type": f"Type {n}", "customer": f"Customer {n}", "contract": f"Contract {n}",
+            "primary_manager": f"Contact {n}", "warranty_end": "2028-05-06",
+        },
+        change={"rack_unit": "7"},
+    ),
+    "contract": Sample(
+        needs=("customer",),
+        form=lambda n: {
+            "name": f"Contract {n}", "kind": "maintenance", "number": f"K-{n}", "customer": f"Customer {n}",
+            "vendor": "Hanbit", "contact": f"Contact {n}", "begin": "2026-01-01", "end": "2027-01-01", "notice": "30",
+            "url": "https://example.com/",
+        },
+        change={"notice": "60"},
     ),
     "user": Sample(
         make=lambda n: accounts.create_user(KIM, f"User {n}", PASSWORD, admin=False),

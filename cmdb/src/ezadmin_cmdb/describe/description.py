@@ -36,8 +36,9 @@ class Description:
     nowhere. ``scope``: the query of what an actor may see of it. ``checks`` are called with (actor, object, whether it
     is new) before a change is flushed and raise Invalid, Conflict or Forbidden; ``removable`` before a deletion.
     ``changing`` replaces what records a change, where more than a change record comes of one. ``template`` has macros
-    for cells of the list; ``beside`` gives them values for a page of objects; ``panels`` are templates that the page of
-    an object shows below its fields. ``more_fields``: those that people added. ``loads``: options of SQLAlchemy for what
+    for cells of the list; ``beside`` gives them values for a page of objects; ``above`` is a template that stands above
+    the list, ``form_note`` a text above the form; ``panels`` are templates that the page of an object shows below its
+    fields. ``more_fields``: those that people added. ``loads``: options of SQLAlchemy for what
     a list reads beside its references.
     """
 
@@ -62,6 +63,8 @@ class Description:
     search: Callable[[str], Any] | None = None
     template: str | None = None
     beside: Callable[[Sequence[Any]], Mapping[str, Any]] | None = None
+    above: str | None = None
+    form_note: object | None = None
     panels: Sequence[str] = ()
     empty_hint: object = _l("Add the first one, and it stands here.")
     more_fields: Callable[[], Sequence[Field]] | None = None

@@ -17,7 +17,7 @@ from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
 from ezadmin_cmdb.describe.fields import AGENT, PERSON
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
-from ezadmin_cmdb.hosts import schemas, services
+from ezadmin_cmdb.hosts import schemas, services, values
 from ezadmin_cmdb.hosts.models import Address, Host, HostLabel, Nic
 from ezadmin_cmdb.metrics import services as metrics
 from ezadmin_cmdb.rights import groups
@@ -76,9 +76,38 @@ def _labels(host: Host) -> dict[str, str]:
 SYSTEM, MACHINE, AGENT_SECTION, OWNERS = _l("System"), _l("Machine"), _l("Agent"), _l("Owner and place")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Declared(fields.Field):
+    """A field that agents observe: who sets it declares it, who empties it gives it back to the agent."""
+
+    def set(self, obj: Any, value: Any) -> None:
+        """What holds follows when the change ends (:func:`.services.changing`)."""
+        if value is None:
+            values.give_back(obj, self.name)
+        else:
+            values.declare(obj, self.name, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DeclaredText(_Declared, fields.Text):
+    """Text that agents observe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DeclaredNumber(_Declared, fields.Number):
+    """A number that agents observe."""
+
+    least: float | None = 0
+
+
 def _observed(kind: type[fields.Field], name: str, label: object, section: object, **more: Any) -> fields.Field:
-    """A field whose value the agent reports."""
-    given: dict[str, Any] = {"listed": False, "editable": False, "policy": AGENT, **more}
+    """A field whose value the agent reports; people may declare those of :data:`.values.DEFAULTS`."""
+    if name in values.DEFAULTS:
+        kind = {fields.Text: _DeclaredText, fields.Number: _DeclaredNumber}[kind]
+    more = {"length": getattr(Host, name).type.length, **more} if kind is _DeclaredText else more
+    given: dict[str, Any] = {
+        "listed": False, "editable": name in values.DEFAULTS, "policy": values.DEFAULTS.get(name, AGENT), **more
+    }  # fmt: skip
     return kind(name=name, label=label, section=section, **given)
 
 
@@ -101,6 +130,7 @@ HOST = register(
         loads=lambda: (
             selectinload(Host.nics).selectinload(Nic.addresses), selectinload(Host.labels), selectinload(Host.disks),
         ),
+        form_note=_l("What an agent observes and you change here is declared by you; emptied, it is the agent's again."),
         empty_hint=_l("Install the agent on a machine, then make it known here:"),
         fields=[
             fields.Text(
@@ -137,8 +167,8 @@ HOST = register(
                 section=OWNERS,
             ),
             Groups(name="groups", label=_l("Groups of hosts"), to="host_group", editable=False),
-            _observed(fields.Text, "hostname", _l("Host name"), SYSTEM, searched=True, length=253),
-            _observed(fields.Text, "fqdn", _l("Full name"), SYSTEM, searched=True, length=253),
+            _observed(fields.Text, "hostname", _l("Host name"), SYSTEM, searched=True),
+            _observed(fields.Text, "fqdn", _l("Full name"), SYSTEM, searched=True),
             _observed(fields.Text, "os_name", _l("Operating system"), SYSTEM, searched=True, listed=True, cell="system"),
             _observed(fields.Text, "os_version", _l("Version"), SYSTEM, searched=True),
             _observed(fields.Text, "os_family", _l("Family of systems"), SYSTEM),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -28,7 +28,9 @@ def _host_reference(primary_key: bool = False) -> Mapped[str]:
 class Host(Base):
     """A host: what people say of it, and what its agent reports; sizes in bytes.
 
-    ``inventory_collected`` and ``agent_collected``: when the agent looked, of the newest document taken.
+    The columns of what agents observe have the value that holds; :mod:`.values` says why. ``observed``: what the agent
+    reported, ``{field: [value, since]}``. ``inventory_collected`` and ``agent_collected``: when the agent looked, of the
+    newest document taken.
     """
 
     __tablename__ = "hosts"
@@ -71,6 +73,8 @@ class Host(Base):
     agent_version: Mapped[str | None] = mapped_column(String(64))
     inventory_collected: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
+    observed: Mapped[dict[str, list[Any]] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
+
     agent_collected: Mapped[datetime | None] = mapped_column(UtcDateTime)
     agent_started: Mapped[datetime | None] = mapped_column(UtcDateTime)
     agent_spool_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -92,6 +96,12 @@ class Host(Base):
     )
     nics: Mapped[list[Nic]] = relationship(cascade="all, delete-orphan", passive_deletes=True, order_by="Nic.name")
     disks: Mapped[list[Disk]] = relationship(cascade="all, delete-orphan", passive_deletes=True, order_by="Disk.name")
+    declarations: Mapped[list[Declaration]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, order_by="Declaration.field"
+    )
+    drifts: Mapped[list[Drift]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, order_by="Drift.field", back_populates="host"
+    )
     groups: Mapped[list[HostGroup]] = relationship(
         secondary="host_group_members", back_populates="hosts", order_by="HostGroup.name", passive_deletes=True
     )
@@ -171,3 +181,44 @@ class Disk(Base):
     model: Mapped[str | None] = mapped_column(String(128))
     serial: Mapped[str | None] = mapped_column(String(128))
     rotational: Mapped[bool | None] = mapped_column(Boolean)
+
+
+class Declaration(Base):
+    """What a person says that a field of a host is, whatever its agent observes."""
+
+    __tablename__ = "host_declarations"
+    __table_args__ = (TABLE,)
+
+    host_id: Mapped[str] = _host_reference(primary_key=True)
+    field: Mapped[str] = mapped_column(exact(64), primary_key=True)
+    value: Mapped[Any] = mapped_column(JSON)
+    by: Mapped[str | None] = mapped_column("declared_by", String(255))
+    source: Mapped[str | None] = mapped_column(exact(16))
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Drift(Base):
+    """A difference between what is expected of a host and what its agent observes; another one is another row."""
+
+    __tablename__ = "drifts"
+    __table_args__ = (Index("ix_drifts_host_id", "host_id", "field"), TABLE)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    host_id: Mapped[str] = _host_reference()
+    field: Mapped[str] = mapped_column(exact(64))
+    declared: Mapped[Any] = mapped_column(JSON)
+    observed: Mapped[Any] = mapped_column(JSON)
+    since: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    status: Mapped[str] = mapped_column(exact(16), index=True)
+
+    host: Mapped[Host] = relationship(back_populates="drifts")
+
+
+class FieldPolicy(Base):
+    """The policy that was chosen for a field that agents observe."""
+
+    __tablename__ = "host_field_policies"
+    __table_args__ = (TABLE,)
+
+    field: Mapped[str] = mapped_column(exact(64), primary_key=True)
+    policy: Mapped[str] = mapped_column(exact(16))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from sqlalchemy.orm import undefer
+
 from ezadmin_cmdb.actor import agent_actor
 from ezadmin_cmdb.database import db, utc_now
+from ezadmin_cmdb.hosts import values
 from ezadmin_cmdb.hosts.models import Address, Disk, Host, Nic
 from ezadmin_cmdb.hosts.services import changing
 from ezadmin_wire import WireError
@@ -14,12 +17,8 @@ from ezadmin_wire.times import parse_time
 
 CLOCK_SLACK = timedelta(minutes=10)
 
-_INVENTORY = (
-    "hostname", "fqdn", "os_name", "os_version", "os_family", "kernel", "architecture", "vendor", "model", "serial",
-    "bios_version", "virtualization", "cpu_model", "cpu_sockets", "cpu_physical", "cpu_logical", "memory", "swap",
-    "disk_total", "timezone", "agent_version", "fingerprint",
-)  # fmt: skip
-"""Members of the document that are columns of the same name."""
+_OF_THE_AGENT = ("agent_version", "fingerprint")
+"""Members of the document that are columns of the same name, and that nobody declares."""
 
 
 def store(host_id: str, document: wire.StateDocument) -> bool:
@@ -27,7 +26,7 @@ def store(host_id: str, document: wire.StateDocument) -> bool:
 
     Raises WireError (``unknown_host``) if there is no such host, ``bad_time`` for a time that cannot be read.
     """
-    host = db.session.get(Host, host_id, with_for_update=True, populate_existing=True)
+    host = db.session.get(Host, host_id, with_for_update=True, populate_existing=True, options=[undefer(Host.observed)])
     if host is None:
         raise WireError("unknown_host", f"there is no host {host_id}")
     if isinstance(document, wire.Inventory):
@@ -45,7 +44,8 @@ def _store_inventory(host: Host, document: wire.Inventory) -> bool:
     if not _newer(collected, host.inventory_collected):
         return False
     with changing(agent_actor(host.id), host):
-        for name in _INVENTORY:
+        values.observe(host, {name: getattr(document, name) for name in values.DEFAULTS}, collected)
+        for name in _OF_THE_AGENT:
             setattr(host, name, getattr(document, name))
         host.boot_time = parse_time(document.boot_time) if document.boot_time else None
         host.inventory_collected = collected

@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from marshmallow import ValidationError
 from sqlalchemy import Select, false, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import selectinload, undefer
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
-from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel
+from ezadmin_cmdb.hosts import values
+from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel, Nic
 from ezadmin_cmdb.limits.selection import limit_ids
 from ezadmin_cmdb.outbox import services as outbox
 from ezadmin_cmdb.rights import services as rights
@@ -31,7 +33,7 @@ SILENT_AFTER = timedelta(seconds=150)
 HOST_VIEW = "host.view"
 HOST_CHANGE = "host.change"
 _LABEL_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-_NOT_A_CHANGE = ("created", "updated", "inventory_collected")
+_NOT_A_CHANGE = ("created", "updated", "inventory_collected", "observed")
 """Columns that say when, not what; ``agent_…`` too, but for the version."""
 REFERENCES = ("customer", "site", "primary_manager", "secondary_manager")
 """Relations to one other object, recorded by id and name."""
@@ -60,6 +62,12 @@ def find(actor: Actor, reference: str, permission: str = HOST_VIEW) -> Host:
     return host
 
 
+def find_to_change(actor: Actor, reference: str) -> Host:
+    """As :func:`find`, with the right to change, and locked."""
+    host = find(actor, reference, HOST_CHANGE)
+    return lock([host.id])[0]
+
+
 def may(actor: Actor, permission: str, host: Host) -> bool:
     """Whether ``actor`` has a permission for a host."""
     if actor.rights.scope(permission).everywhere:
@@ -83,6 +91,30 @@ def _find(actor: Actor, reference: str) -> Host:
             rights.note(actor, HOST_VIEW, "host", reference)
         raise NotFound(f"no host {reference}")
     return named[0]
+
+
+def _whole() -> tuple[Any, ...]:
+    """Options that load all that is recorded of hosts: a few queries, however many they are."""
+    parts = (Host.labels, Host.keys, Host.disks, Host.declarations, Host.drifts)
+    return (
+        *(selectinload(one) for one in parts), *(selectinload(getattr(Host, name)) for name in REFERENCES),
+        selectinload(Host.nics).selectinload(Nic.addresses), undefer(Host.observed),
+    )  # fmt: skip
+
+
+def lock(ids: Sequence[str]) -> Sequence[Host]:
+    """Hosts with all their parts, locked; those that are gone are missing."""
+    query = select(Host).where(Host.id.in_(ids)).order_by(Host.id).options(*_whole()).with_for_update()
+    return db.session.scalars(query.execution_options(populate_existing=True)).all()
+
+
+def lock_all(actor: Actor, ids: Sequence[str]) -> Sequence[Host]:
+    """As :func:`lock`, hosts that the actor may change. Raises Forbidden if there is another among them."""
+    rights.require(actor, HOST_CHANGE)
+    mine = visible(actor, HOST_CHANGE).with_only_columns(Host.id).where(Host.id.in_(ids))
+    if others := sorted(set(ids) - set(db.session.scalars(mine))):
+        raise rights.refusal(actor, HOST_CHANGE, "host", others[0])
+    return lock(ids)
 
 
 def everything(actor: Actor) -> Sequence[Host]:
@@ -186,6 +218,28 @@ def rename(actor: Actor, host: Host, name: str) -> None:
         host.name = _name(name)
 
 
+def declare(actor: Actor, host: Host, field: str, value: Any) -> None:
+    """Declare a value (as :mod:`.values` explains), None to give the field back to the agent.
+
+    Raises Forbidden, Invalid.
+    """
+    from ezadmin_cmdb.hosts.description import HOST
+
+    _require_change(actor, host)
+    if field not in values.DEFAULTS:
+        raise Invalid(f"{field}: no field that agents observe and people declare", "field")
+    one = HOST.field(field)
+    try:
+        checked = one.check(one.schema(allow_none=True).deserialize(value))
+    except (Invalid, ValidationError) as error:
+        raise Invalid(f"{field}: {error}", "value") from error
+    with changing(actor, host):
+        if checked is None:
+            values.give_back(host, field)
+        else:
+            values.declare(host, field, checked)
+
+
 def revoke_key(actor: Actor, host: Host, kid: str) -> None:
     """Revoke a key: nothing signed with it is believed any more. Raises Forbidden, NotFound."""
     _require_change(actor, host)
@@ -217,6 +271,7 @@ def changing(actor: Actor, host: Host, new: bool = False) -> Iterator[None]:
     """What happens to ``host`` inside becomes one change record, and a revision of its config record if that changed."""
     before = None if new else snapshot(host)
     yield
+    values.settle(host, actor)
     db.session.flush()
     if changes.record(actor, "host", host.id, host.name, before, snapshot(host)):
         publish(host)
@@ -252,6 +307,11 @@ def snapshot(host: Host) -> dict[str, Any]:
         fields[name] = None if other is None else {"id": other.id, "name": other.name}
     fields["labels"] = {label.name: label.value for label in host.labels}
     fields["keys"] = {key.kid: "revoked" if key.revoked else "valid" for key in host.keys}
+    for declaration in host.declarations:
+        fields[f"declared {declaration.field}"] = declaration.value
+    for drift in host.drifts:
+        if drift.status == values.REJECTED:
+            fields[f"rejected {drift.field}"] = drift.observed
     for nic in host.nics:
         addresses = [f"{one.address}/{one.prefix}" if one.prefix is not None else one.address for one in nic.addresses]
         fields[f"nic {nic.name}"] = {

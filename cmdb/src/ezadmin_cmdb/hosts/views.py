@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, current_app, render_template
+from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
+from flask_babel import gettext as _
+from flask_babel import ngettext
+from werkzeug.wrappers import Response
 
+from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe import pages
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
+from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.events import services as events
-from ezadmin_cmdb.hosts import services
+from ezadmin_cmdb.hosts import drifts as drift_services
+from ezadmin_cmdb.hosts import policies, services, values
 from ezadmin_cmdb.hosts.description import HOST
+from ezadmin_cmdb.hosts.drifts import DRIFT, DRIFT_VIEW
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.metrics import presentation
 from ezadmin_cmdb.metrics import services as metrics
@@ -20,8 +27,10 @@ from ezadmin_cmdb.web.access import needs
 from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint("hosts", __name__, url_prefix="/hosts")
+drifts = Blueprint("drifts", __name__, url_prefix="/drifts")
 EVENTS_SHOWN = 50
 pages.add(bp, HOST, ("index", "filter", "export", "options", "edit", "history"))
+pages.add(drifts, DRIFT, pages.actions(DRIFT))
 
 
 def _settings() -> Settings:
@@ -36,8 +45,72 @@ def show(object_id: str) -> str:
     host = services.find(current_actor(), object_id)
     return render_template(
         "hosts/show.html", host=host, liveness=services.liveness(host), grafana=_settings().grafana_url,
-        may_change=services.may(current_actor(), services.HOST_CHANGE, host), **_live(host),
+        may_change=services.may(current_actor(), services.HOST_CHANGE, host), d=HOST, values=values.explain(host),
+        policy_titles=policies.TITLES, **_live(host),
     )  # fmt: skip
+
+
+@bp.post("/<uuid:object_id>/values")
+@needs(services.HOST_CHANGE)
+def declare(object_id: object) -> Response:
+    """Declare the value that a field has, or give the field back to the agent."""
+    host, field = services.find_to_change(current_actor(), str(object_id)), request.form.get("field", "")
+    if field not in values.DEFAULTS:
+        raise Invalid(_("This field cannot be set."), "field")
+    keep = request.form.get("action") == "keep"
+    services.declare(current_actor(), host, field, getattr(host, field) if keep else None)
+    text = _("%(field)s is declared.") if keep else _("%(field)s is given back to the agent.")
+    flash(text % {"field": HOST.label_of(field)})
+    return redirect(url_for("hosts.show", object_id=host.id, _anchor="inventory"))
+
+
+@bp.get("/policies")
+@needs(policies.POLICY_VIEW)
+def policy_list() -> str:
+    """Whose value of each field holds."""
+    return _policy_page(values.policies())
+
+
+def _policy_page(chosen: dict[str, str], error: str | None = None) -> str:
+    return render_template(
+        "hosts/policies.html", policies=chosen, titles=policies.TITLES, fields=[HOST.field(name) for name in chosen],
+        error=error,
+    )  # fmt: skip
+
+
+@bp.post("/policies")
+@needs(policies.POLICY_CHANGE)
+def change_policies() -> Response | tuple[str, int]:
+    """Choose whose value holds."""
+    wanted = {name: request.form[name] for name in values.DEFAULTS if name in request.form}
+    try:
+        policies.choose(current_actor(), wanted)
+    except Invalid as error:
+        db.session.rollback()
+        return _policy_page(values.policies(), str(error)), error.status
+    flash(_("The policies are saved."))
+    return redirect(url_for("hosts.policy_list"))
+
+
+@drifts.post("/decide")
+@needs(services.HOST_CHANGE)
+def decide() -> Response:
+    """Accept or reject differences that were ticked, or all that match."""
+    form, actor = request.form, current_actor()
+    decision, text = form.get("decision", ""), form.get("filter", "")
+    if form.get("all"):
+        done = drift_services.decide(actor, decision, matching=text)
+    else:
+        done = drift_services.decide(actor, decision, ids=[int(one) for one in form.getlist("ids") if one.isdecimal()])
+    flash(ngettext("%(num)d difference is decided.", "%(num)d differences are decided.", done))
+    return redirect(url_for("drifts.index") + (f"?{text}" if text else ""))
+
+
+@drifts.get("/count")
+@needs(DRIFT_VIEW)
+def count() -> str:
+    """How many differences wait, for the menu."""
+    return render_template("hosts/_drift_count.html", waiting=drift_services.count_open(current_actor()))
 
 
 @bp.get("/<object_id>/live")

@@ -16,6 +16,7 @@ from ezadmin_cmdb.describe import description as descriptions
 from ezadmin_cmdb.elastic import elastic
 from ezadmin_cmdb.events import services as events
 from ezadmin_cmdb.filters.api import bp as saved_filters
+from ezadmin_cmdb.hosts import api as host_values
 from ezadmin_cmdb.hosts import schemas as hosts
 from ezadmin_cmdb.hosts import services as host_services
 from ezadmin_cmdb.metrics import services as metrics
@@ -139,6 +140,7 @@ def init_app(app: Flask) -> None:
 
     api = EzadminApi(app)
     api.register_blueprint(bp)
+    api.register_blueprint(host_values.bp)
     api.register_blueprint(search_api)
     api.register_blueprint(saved_filters)
     for description in descriptions.known():
