@@ -45,7 +45,7 @@ def show(object_id: str) -> str:
     host = services.find(current_actor(), object_id)
     return render_template(
         "hosts/show.html", host=host, liveness=services.liveness(host), grafana=_settings().grafana_url,
-        may_change=services.may(current_actor(), services.HOST_CHANGE, host), d=HOST, values=values.explain(host),
+        may_change=services.may(current_actor(), services.HOST_CHANGE, host), d=HOST, explained=values.explain(host),
         policy_titles=policies.TITLES, **_live(host),
     )  # fmt: skip
 
