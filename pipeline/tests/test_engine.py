@@ -11,8 +11,10 @@ import pytest
 from ezadmin_testing.fake_elastic import FakeElastic
 
 from ezadmin_pipeline import alerts
+from ezadmin_pipeline import engine as engine_module
 from ezadmin_pipeline.directory import Directory
-from ezadmin_pipeline.engine import Engine, Message
+from ezadmin_pipeline.elastic import SignInRefused
+from ezadmin_pipeline.engine import Defect, Engine, Message
 from ezadmin_pipeline.settings import Settings
 from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import batch as wire
@@ -218,3 +220,49 @@ def test_a_message_with_other_levels_than_it_says_is_a_letter_and_takes_nothing(
     world.engine.process(message(b"info=3"))
     assert world.engine.lines == 3, "its numbers were not taken by the bad ones"
     assert world.barrier() == {(TOPIC, 0): 6}
+
+
+def test_an_error_of_ours_stops_no_worker_and_the_message_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send()
+    world.barrier()
+    real = world.engine._count
+
+    def broken(shard: Any, batch: wire.Batch, chunk: Any) -> None:
+        real(shard, batch, chunk)  # decided in part
+        if batch.seq == 1:
+            raise IndexError("overlooked")
+
+    monkeypatch.setattr(world.engine, "_count", broken)
+    with pytest.raises(Defect):
+        world.send()
+    world.engine.assign(TOPIC, 0, "id", 0, 2)
+    world.offset = 1
+    world.send()
+    world.send()
+    assert world.barrier() == {(TOPIC, 0): 3}
+    (letter,) = world.letters.sent
+    assert dict(letter.headers)["reason"] == b"defect"
+    seen = [doc["_source"]["events.seen"] for (index, _), doc in world.elastic.docs.items() if "-fleet-1h-" in index]
+    assert seen == [2], "what was decided of it in part is forgotten"
+
+
+@pytest.mark.parametrize("part", ["-rollup-", "-alerts-"])
+def test_without_the_right_to_write_it_stops(world: World, part: str) -> None:
+    world.elastic.error = {"status": 403, "error": {"type": "security_exception", "reason": "unauthorized"}}
+    world.elastic.part = part
+    world.alert()
+    world.send()
+    with pytest.raises(SignInRefused):
+        world.barrier()
+    assert world.letters.sent == []
+
+
+def test_much_to_count_asks_for_a_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_MANY_COUNTS", 3)
+    assert not world.engine.many
+    world.send()
+    assert world.engine.many
+    world.barrier()
+    assert not world.engine.many

@@ -10,6 +10,7 @@ from ezadmin_testing.fake_elastic import FakeElastic
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezadmin_pipeline import epochs
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.engine import Engine, Message
 from ezadmin_pipeline.epochs import KEEP_DAYS, forgettable
@@ -137,3 +138,11 @@ def test_a_host_that_was_silent_for_a_year_sends_its_last_lines_again() -> None:
     world.send("a")
     assert world.engine.resent == 1
     assert world.record()["seen"] == {f"{HOST}/logs/{'a' * 16}": [[0, 1]]}
+
+
+def test_a_host_that_makes_epochs_up_does_not_fill_the_record(monkeypatch: Any) -> None:
+    monkeypatch.setattr(epochs, "MOST", 3)
+    world = World()
+    for epoch in "abcde":
+        world.send(epoch)
+    assert world.epochs() == {"c", "d", "e"}

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from ezadmin_pipeline import alerts, clocks, lines, rollups
+from ezadmin_pipeline import alerts, clocks, engine, lines, rollups
 from ezadmin_pipeline.commits import CommitRecord
 from ezadmin_wire import batch, config, jobs, limits, state
 from ezadmin_wire.deadletters import MAX_VALUE
@@ -86,7 +86,7 @@ EXPECTED: dict[str, list[set[str]]] = {
     "Topics": [{topic.name for topic in NAMES.topics()}],
     "Batch": [
         {*batch.HEADERS, "sig"},
-        {*reasons(batch), "host_not_active"},
+        {*reasons(batch, engine), "host_not_active"},
         reasons(lines),
     ],
     "Config records": [{*config.HEADERS, "sig"}],

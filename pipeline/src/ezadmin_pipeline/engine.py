@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -39,7 +40,7 @@ from ezadmin_pipeline.clocks import Clocks
 from ezadmin_pipeline.deadletters import line_letter, message_letter, rollup_letter
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
-from ezadmin_pipeline.elastic import Elastic, Unavailable, action
+from ezadmin_pipeline.elastic import Elastic, SignInRefused, Unavailable, action
 from ezadmin_pipeline.foreign import LABEL, ForeignReader, numbering
 from ezadmin_pipeline.indexer import Chunk, Indexer, refuses
 from ezadmin_pipeline.lines import BadLine, Bounds
@@ -50,14 +51,18 @@ from ezadmin_pipeline.surges import Change, Surges
 from ezadmin_pipeline.writer import Outgoing
 from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
-from ezadmin_wire.own import MEMORY
 from ezadmin_wire.times import format_time, parse_time
 
 _log = logging.getLogger(__name__)
-_KNOWN_EPOCHS = 300
-"""Epochs kept of a stream that lives in memory only: more than workers can have one at a time."""
+_MANY_COUNTS = 10_000
+"""Rollup documents of one commit after which the next should come soon: they travel in the record."""
+_NO_RIGHT = "security_exception"
 _KNOWN_COUNTS = 20_000
 """Rollup documents of a partition whose values are kept in memory; others are read when they are needed."""
+
+
+class Defect(Exception):
+    """A message met an error of ours; its partition is to be assigned anew, and then the message becomes a dead letter."""
 
 
 class Writer(Protocol):
@@ -232,6 +237,8 @@ class Engine:
         self.sampled = 0
         self.unverified = 0
         self.clocks = Clocks()
+        self._defects: set[tuple[str, int, int]] = set()
+        """Places of messages that met an error of ours."""
 
     @property
     def rule_hits(self) -> Mapping[str, int]:
@@ -292,12 +299,20 @@ class Engine:
     # messages
 
     def process(self, message: Message) -> None:
-        """Decide about one message, in order within its partition. Messages of partitions not held are ignored."""
+        """Decide about one message, in order within its partition. Messages of partitions not held are ignored.
+
+        Raises Defect: no message may stop a worker, whatever we overlooked. What was decided of it in part must be
+        forgotten, so the partition is read again from its record; there the message is buried whole, for a person to
+        replay when the error is mended.
+        """
         shard = self.shards.get((message.topic, message.partition))
         if shard is None or message.offset < shard.next:
             return
         shard.next = message.offset + 1
+        place = (message.topic, message.partition, message.offset)
         try:
+            if place in self._defects:
+                raise WireError("defect", "an error in ezadmin-pipeline; the worker's log has it")
             foreign = self._foreign.get(message.topic)
             if foreign is None:
                 self._take(shard, message, self._decode(message))
@@ -326,7 +341,8 @@ class Engine:
         mode = self._settings.signatures
         find_key = None if mode == "off" else self._directory.find_key
         try:
-            return wire.decode(message.topic, message.key, message.headers, message.value, find_key, levels=False)
+            with self._guarded(message):
+                return wire.decode(message.topic, message.key, message.headers, message.value, find_key, levels=False)
         except WireError as error:
             if error.reason == "unknown_key" and self._caught_up < message.fetched:
                 # the record may have been written just before the batch: read config to its end before judging
@@ -345,8 +361,8 @@ class Engine:
         seen = shard.seen.get(name)
         if seen is None:
             seen = shard.seen[name] = Ranges()
-            if batch.stream.startswith(MEMORY):
-                _forget_epochs(shard.seen, name)
+            for old in epochs.too_many(shard.seen, batch.host):
+                del shard.seen[old]
         new = seen.missing(batch.seq, batch.seq + batch.n)
         self.resent += batch.n - sum(b - a for a, b in new)
         if not new:
@@ -358,7 +374,8 @@ class Engine:
     def _take_foreign(self, shard: Shard, message: Message, foreign: ForeignReader) -> None:
         # nobody sends it again: what was read is behind the record's ``upto``, so no numbers are kept
         stream, epoch = numbering(shard.record.topic_id, message.partition)
-        batch = foreign.read(message.value, message.taken_ms, stream, epoch, message.offset)
+        with self._guarded(message):
+            batch = foreign.read(message.value, message.taken_ms, stream, epoch, message.offset)
         self._directory.meet(batch.host, batch.kid, (LABEL, message.topic))
         self._decide(shard, message, batch, [(batch.seq, batch.seq + 1)])
 
@@ -366,6 +383,17 @@ class Engine:
         """Make documents of the lines of ``batch`` whose numbers lie in ``new``, count them and hand them on."""
         counted = batch.topic == self._names.logs
         chunk = Chunk(shard, message.offset, fresh=message.offset >= shard.end and not counted, context=batch)
+        with self._guarded(message):
+            self._judge(shard, message, batch, new, chunk)
+        if chunk.documents:
+            self.lines += len(chunk.documents)
+            shard.outstanding += len(chunk.documents)
+            self.indexer.add(chunk)
+
+    def _judge(
+        self, shard: Shard, message: Message, batch: wire.Batch, new: list[tuple[int, int]], chunk: Chunk
+    ) -> None:
+        counted = batch.topic == self._names.logs
         bounds = Bounds.around(message.taken_ms)
         bad = self._documents.make(chunk, batch, new, bounds)
         if counted:
@@ -374,10 +402,19 @@ class Engine:
             shard.alerts += self._thresholds.observe(shard.thresholds, batch.host, message.taken_ms, chunk.tags)
         for seq, raw, error in bad:
             self._bury_unread(shard, message, batch, seq, raw, counted, error, bounds)
-        if chunk.documents:
-            self.lines += len(chunk.documents)
-            shard.outstanding += len(chunk.documents)
-            self.indexer.add(chunk)
+
+    @contextmanager
+    def _guarded(self, message: Message) -> Iterator[None]:
+        """Around what depends on a message alone: an error in there is ours."""
+        try:
+            yield
+        except (WireError, MemoryError):
+            raise
+        except Exception as error:
+            place = (message.topic, message.partition, message.offset)
+            self._defects.add(place)
+            _log.exception("an error of ours: message %s/%d/%d cannot be decided and becomes a dead letter", *place)
+            raise Defect from error
 
     def _count(self, shard: Shard, batch: wire.Batch, chunk: Chunk) -> None:
         tally = self._tally(shard, batch, chunk.tags, ignored=False)
@@ -473,6 +510,11 @@ class Engine:
     def dirty(self) -> bool:
         """Whether a barrier would commit something."""
         return any(shard.dirty for shard in self.shards.values())
+
+    @property
+    def many(self) -> bool:
+        """Whether so much waits for the next commit that it should come now, and no more be read before."""
+        return sum(len(shard.delta) for shard in self.shards.values()) >= _MANY_COUNTS
 
     def barrier(self, topic_ids: Mapping[str, str]) -> tuple[dict[tuple[str, int], int], list[tuple[str, int]]]:
         """Commit what was processed; ``topic_ids`` as Kafka says them now, after the last message was received.
@@ -597,6 +639,8 @@ class Engine:
                 found = doc.get("found", False)
                 shard.base[key] = Counts.from_fields(doc["_source"]) if found else Counts()
                 self._refused.pop(doc["_index"], None)
+            elif error["type"] == _NO_RIGHT:
+                raise SignInRefused(f"Elasticsearch refuses to read {doc['_index']}: {error.get('reason')}")
             elif self._wait_for(doc["_index"], str(error.get("reason"))):
                 known = False
             else:
@@ -654,6 +698,8 @@ class Engine:
             kind, reason = result["error"]["type"], str(result["error"].get("reason"))
             if refuses(result["status"], kind, reason) and self._wait_for(item.index, kind):
                 shard.unwritten.append(item)
+            elif kind == _NO_RIGHT:
+                raise SignInRefused(f"Elasticsearch refuses to write to {item.index}: {reason}")
             elif isinstance(item, PendingAlert):
                 self._letters.send(alerts.letter(item.full, item.index, kind, reason))
             else:
@@ -699,14 +745,6 @@ class Engine:
         for place in list(self.shards):
             self.drop(*place)
         self.indexer.close()
-
-
-def _forget_epochs(seen: dict[str, Ranges], name: str) -> None:
-    """Keep the newest epochs only of the stream of ``name`` (host/stream/epoch), whose epoch is new with each process."""
-    stream = name.rpartition("/")[0] + "/"
-    known = [other for other in seen if other.startswith(stream)]
-    for other in known[:-_KNOWN_EPOCHS]:
-        del seen[other]
 
 
 def _said_host(message: Message) -> str:

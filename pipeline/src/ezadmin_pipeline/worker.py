@@ -36,7 +36,7 @@ from ezadmin_pipeline.care import Care
 from ezadmin_pipeline.deadletters import DeadLetters
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
-from ezadmin_pipeline.engine import Engine, Message
+from ezadmin_pipeline.engine import Defect, Engine, Message
 from ezadmin_pipeline.measure import MeasuredElastic, Measures
 from ezadmin_pipeline.own import Own
 from ezadmin_pipeline.settings import Settings
@@ -283,7 +283,8 @@ class Worker:
     def _turn(self) -> None:
         self._apply_notes()
         self._assign_waiting()
-        self._pause_while(self.engine.indexer.busy or self.engine.indexer.away is not None)
+        many = self.engine.many
+        self._pause_while(many or self.engine.indexer.busy or self.engine.indexer.away is not None)
         records = self._poll(50 if self.engine.indexer.waiting_bytes else 200)
         self.directory.poll()
         fetched = time.monotonic()
@@ -293,6 +294,10 @@ class Worker:
         self._care.tick((self._settings.names.metrics, 0) in self.engine.shards)
         now = time.monotonic()
         self._look()
+        if (
+            self.engine.many and not many
+        ):  # with what has just come; if the barrier cannot commit it, all waits for the next
+            self._next_barrier = now
         if now >= self._next_barrier and (self.engine.dirty or now >= self._next_id_check):
             self._barrier()
 
@@ -340,18 +345,22 @@ class Worker:
                 self._next_barrier = self._next_id_check = 0.0
                 self._take_anew([(place.topic, place.partition)])
                 return
-            self.engine.process(
-                Message(
-                    place.topic,
-                    place.partition,
-                    message.offset,
-                    message.key,
-                    message.headers,
-                    message.value,
-                    fetched,
-                    message.timestamp,
+            try:
+                self.engine.process(
+                    Message(
+                        place.topic,
+                        place.partition,
+                        message.offset,
+                        message.key,
+                        message.headers,
+                        message.value,
+                        fetched,
+                        message.timestamp,
+                    )
                 )
-            )
+            except Defect:
+                self._take_anew([(place.topic, place.partition)])
+                return
             self.measures.read(message)
 
     def _hole_is_real(self, place: TopicPartition, expected: int) -> bool:

@@ -5,7 +5,7 @@ in a queue of a fixed length, one thread sends them, and what does not fit is dr
 
 **Numbers.** The streams (``own-logs``, ``own-metrics``, ``own-state``) live in memory: their epoch is new with every process,
 their numbers begin at 0. A batch is tried again under its numbers until Kafka has it; what was not sent when the process
-ended is lost. A consumer may therefore forget old epochs of streams whose name begins with :data:`MEMORY`.
+ended is lost.
 
 **No loops.** An event about this producer, or about what came from it (a field ``host.id`` that is its own), never becomes
 an event; of the same warning, one in ten seconds does, and says how many it stands for. Nothing is sent before ``ready``
