@@ -329,6 +329,19 @@ def test_a_new_host_has_time_to_show_what_is_usual() -> None:
     assert [change.budget for change in partition.changes] == [6_000]
 
 
+def test_a_host_that_makes_datasets_up_displaces_its_own_keys_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HOST_KEYS", 5)
+    known = Partition()
+    known.send(0, host=HOSTS[1])
+    for number in range(20):
+        known.send(1, dataset=f"made-up-{number}")
+    assert [name[:2] for name in known.surges._keys] == [
+        (HOSTS[1], "app"),
+        *((HOSTS[0], f"made-up-{number}") for number in range(15, 20)),
+    ]
+    assert known.surges._hosts[HOSTS[0]].keys == 5
+
+
 def test_only_so_many_keys_are_kept_and_a_surge_that_is_forgotten_ends(known: Partition) -> None:
     flood(known, 180, 6_000)
     for number in range(MAX_KEYS + 10):

@@ -10,8 +10,9 @@ meets them:
 
 An epoch of a host that is only silent is kept: it may come back after a year and send the last lines of its spool once more.
 
-And of one host, :data:`MOST` are known in a partition; a host begins a new epoch when it has lost its spool, and the parts of ezadmin
-for each of their processes (:mod:`ezadmin_wire.own`). One that makes up more only harms itself: the record stays small.
+Of one host :data:`MOST` are known in a partition. A host begins a new epoch when it has lost its spool, and the parts of
+ezadmin one for each of their processes (:mod:`ezadmin_wire.own`). One that makes up more harms itself only: the record stays
+small.
 """
 
 from __future__ import annotations

@@ -28,10 +28,11 @@ partition tell the time (the second newest of them: one with a wrong clock does 
 The surges of a key follow each other in event time, and so no two alerts have one id: what comes late for a minute before
 the end of the last one is sampled, but no surge of its own.
 
-Bounds, per partition: :data:`MAX_KEYS` keys, the one without an event for the longest time (in the order of messages)
-is forgotten first; per key the counts of :data:`_MINUTES` minutes, the last touched ones: when a newer minute begins, those
-go that are more than three minutes older and below a quarter of the budget (a minute that is forgotten begins again at
-0, which stores too much, not too little); templates for :data:`_DETAILED` surges, :data:`TEMPLATES` each (space-saving counts,
+Bounds, per partition: :data:`MAX_KEYS` keys, and :data:`MAX_HOST_KEYS` of one host, so that one that makes names up
+displaces no other; the one without an event for the longest time (in the order of messages) is forgotten first. Per key the
+counts of :data:`_MINUTES` minutes, the last touched ones: when a newer minute begins, those go that are more than three
+minutes older and below a quarter of the budget (a minute that is forgotten begins again at 0, which stores too much, not too
+little). Templates for :data:`_DETAILED` surges, :data:`TEMPLATES` each (space-saving counts,
 Metwally et al. 2005).
 """
 
@@ -58,6 +59,7 @@ from ezadmin_wire.levels import LEVELS
 from ezadmin_wire.times import format_time
 
 MAX_KEYS = 4096
+MAX_HOST_KEYS = 512
 TEMPLATES = 20
 EXEMPLARS = 20
 _EXEMPLARS_A_MINUTE = 400
@@ -423,8 +425,9 @@ class Surges:
         host.keys += 1
         key = self._keys[name] = _Key(minute // 60)
         self._set_budget(name[2], key, host)
-        if len(self._keys) > MAX_KEYS:
-            oldest = next(iter(self._keys))
+        if host.keys > MAX_HOST_KEYS or len(self._keys) > MAX_KEYS:
+            own = host.keys > MAX_HOST_KEYS
+            oldest = next(other for other in self._keys if not own or other[0] == name[0])
             if oldest in self._open:
                 self._end(oldest)
             del self._keys[oldest]
