@@ -61,6 +61,7 @@ BY_HAND = {
     "search.page GET": SIGNED_IN,
     "search.suggest GET": SIGNED_IN,
     "api_search.search GET": SIGNED_IN,
+    "host-groups.members GET": "host_group.view",
     "hosts.show GET": "host.view",
     "hosts.live GET": "host.view",
     "hosts.declare POST": "host.change",

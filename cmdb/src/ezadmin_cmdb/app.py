@@ -63,6 +63,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.hosts import views as host_views
     from ezadmin_cmdb.search import views as search_views
+    from ezadmin_cmdb.rights import views as group_views
     from ezadmin_cmdb.status import views as status_views
     from ezadmin_cmdb.web import access, api, assets, errors, menus, requests, signin
 
@@ -88,6 +89,7 @@ def create_app(settings: Settings) -> Flask:
     for blueprint in (status_views.bp, search_views.bp, host_views.bp, host_views.drifts, account_views.bp, account_views.users):
         app.register_blueprint(blueprint)
     app.register_blueprint(filter_views.bp)
+    app.register_blueprint(group_views.bp)
     for description in descriptions.known():
         if description.path not in app.blueprints:
             app.register_blueprint(pages.blueprint(description))

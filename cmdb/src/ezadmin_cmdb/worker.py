@@ -11,6 +11,7 @@ from ezadmin_cmdb import own
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.hosts.consumer import StateConsumer
 from ezadmin_cmdb.outbox.publisher import Publisher
+from ezadmin_cmdb.rights.memberships import MembershipKeeper
 from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.threads import Part
 
@@ -31,6 +32,7 @@ def run(settings: Settings) -> int:
     parts: list[Part] = [
         Publisher(app, settings, settings.signing_key(), stopping),
         StateConsumer(app, settings, stopping),
+        MembershipKeeper(app, stopping),
     ]
     own_producer = own.start(app, settings, "ezadmin-cmdb worker")
     for part in parts:

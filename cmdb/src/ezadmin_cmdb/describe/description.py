@@ -38,7 +38,7 @@ class Description:
     ``changing`` replaces what records a change, where more than a change record comes of one. ``template`` has macros
     for cells of the list; ``beside`` gives them values for a page of objects; ``above`` is a template that stands above
     the list, ``form_note`` a text above the form; ``panels`` are templates that the page of an object shows below its
-    fields. ``more_fields``: those that people added. ``loads``: options of SQLAlchemy for what
+    fields. ``beside_form``: a template below the form. ``more_fields``: those that people added. ``loads``: options of SQLAlchemy for what
     a list reads beside its references.
     """
 
@@ -66,6 +66,7 @@ class Description:
     above: str | None = None
     form_note: object | None = None
     panels: Sequence[str] = ()
+    beside_form: str | None = None
     empty_hint: object = _l("Add the first one, and it stands here.")
     more_fields: Callable[[], Sequence[Field]] | None = None
     loads: Callable[[], Sequence[Any]] | None = None

@@ -30,7 +30,7 @@ class Host(Base):
 
     The columns of what agents observe have the value that holds; :mod:`.values` says why. ``observed``: what the agent
     reported, ``{field: [value, since]}``. ``inventory_collected`` and ``agent_collected``: when the agent looked, of the
-    newest document taken.
+    newest document taken. ``member_of``: names by ids of the groups that it is in, as the worker found them last.
     """
 
     __tablename__ = "hosts"
@@ -41,6 +41,7 @@ class Host(Base):
     state: Mapped[str] = mapped_column(exact(16), default="active")
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
+    member_of: Mapped[dict[str, str] | None] = mapped_column(JSON)
 
     customer_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("customers.id"), index=True)
     site_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("sites.id"), index=True)

@@ -33,7 +33,7 @@ SILENT_AFTER = timedelta(seconds=150)
 HOST_VIEW = "host.view"
 HOST_CHANGE = "host.change"
 _LABEL_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-_NOT_A_CHANGE = ("created", "updated", "inventory_collected", "observed")
+_NOT_A_CHANGE = ("created", "updated", "member_of", "inventory_collected", "observed")
 """Columns that say when, not what; ``agent_…`` too, but for the version."""
 REFERENCES = ("customer", "site", "primary_manager", "secondary_manager")
 """Relations to one other object, recorded by id and name."""
@@ -290,6 +290,7 @@ def _wire_record(host: Host) -> HostRecord:
         state=host.state,
         labels={label.name: label.value for label in host.labels},
         limits=limit_ids(host),
+        groups=sorted((host.member_of or {}).values()),
         keys=[WireHostKey(key.kid, key.public, key.revoked) for key in host.keys],
     )
 

@@ -58,6 +58,7 @@ def _targets(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--all-hosts", is_flag=True, help="All hosts."),
         click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Hosts with this label."),
+        click.option("--group", "groups", multiple=True, metavar="GROUP", help="Hosts of this group: name or number."),
         click.option(
             "--host", "hosts", multiple=True, metavar="HOST", help="A host: id or name; again for further ones."
         ),
@@ -66,8 +67,10 @@ def _targets(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _chosen(hosts: tuple[str, ...], labels: tuple[str, ...], all_hosts: bool) -> list[Target]:
-    targets = [Target(host=host) for host in hosts]
+def _chosen(
+    hosts: tuple[str, ...], labels: tuple[str, ...], groups: tuple[str, ...], all_hosts: bool
+) -> list[Target]:
+    targets = [*(Target(host=host) for host in hosts), *(Target(group=group) for group in groups)]
     for text in labels:
         name, sign, value = text.partition("=")
         if not sign or not name:
@@ -158,6 +161,7 @@ def _add(
     change: bool,
     hosts: tuple[str, ...],
     labels: tuple[str, ...],
+    groups: tuple[str, ...],
     all_hosts: bool,
 ) -> None:
     """Add a limit on FIELD (docs/fields.md), for the hosts given. All workers use it within seconds."""
@@ -174,7 +178,7 @@ def _add(
         comparison="below" if below else "above",
         no_data=no_data,
     )
-    limit = services.add(actor, limit_id, record, comment, _chosen(hosts, labels, all_hosts), change)
+    limit = services.add(actor, limit_id, record, comment, _chosen(hosts, labels, groups, all_hosts), change)
     click.echo(f"limit {limit_id} is {'changed' if change else 'added'}, for: {', '.join(services.described(limit))}")
 
 
@@ -187,22 +191,30 @@ def _remove(actor: Actor, limit_id: str) -> None:
 
 @click.argument("limit_id", metavar="ID")
 @_targets
-def _assign(actor: Actor, limit_id: str, hosts: tuple[str, ...], labels: tuple[str, ...], all_hosts: bool) -> None:
+def _assign(
+    actor: Actor, limit_id: str, hosts: tuple[str, ...], labels: tuple[str, ...], groups: tuple[str, ...],
+    all_hosts: bool,
+) -> None:  # fmt: skip
     """Let limit ID be for further hosts."""
-    limit = services.assign(actor, limit_id, _some(hosts, labels, all_hosts))
+    limit = services.assign(actor, limit_id, _some(hosts, labels, groups, all_hosts))
     click.echo(f"limit {limit_id} is for: {', '.join(services.described(limit))}")
 
 
 @click.argument("limit_id", metavar="ID")
 @_targets
-def _unassign(actor: Actor, limit_id: str, hosts: tuple[str, ...], labels: tuple[str, ...], all_hosts: bool) -> None:
+def _unassign(
+    actor: Actor, limit_id: str, hosts: tuple[str, ...], labels: tuple[str, ...], groups: tuple[str, ...],
+    all_hosts: bool,
+) -> None:  # fmt: skip
     """Take limit ID from what it was assigned to."""
-    limit = services.unassign(actor, limit_id, _some(hosts, labels, all_hosts))
+    limit = services.unassign(actor, limit_id, _some(hosts, labels, groups, all_hosts))
     click.echo(f"limit {limit_id} is for: {', '.join(services.described(limit))}")
 
 
-def _some(hosts: tuple[str, ...], labels: tuple[str, ...], all_hosts: bool) -> list[Target]:
-    targets = _chosen(hosts, labels, all_hosts)
+def _some(
+    hosts: tuple[str, ...], labels: tuple[str, ...], groups: tuple[str, ...], all_hosts: bool
+) -> list[Target]:
+    targets = _chosen(hosts, labels, groups, all_hosts)
     if not targets:
-        raise click.UsageError("say which: --host, --label or --all-hosts")
+        raise click.UsageError("say which: --host, --label, --group or --all-hosts")
     return targets

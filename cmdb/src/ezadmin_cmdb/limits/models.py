@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
 from ezadmin_cmdb.hosts.models import HOST_ID, Host
+from ezadmin_cmdb.rights.models import HostGroup
 
 
 class Limit(Base):
@@ -29,7 +30,7 @@ class Limit(Base):
 
 
 class LimitAssignment(Base):
-    """Whom a limit is for: a host, the hosts with a label of this value, or, with neither, all hosts."""
+    """Whom a limit is for: a host, the hosts with a label of this value, those of a group, or, with none of it, all."""
 
     __tablename__ = "limit_assignments"
     __table_args__ = (TABLE,)
@@ -39,5 +40,7 @@ class LimitAssignment(Base):
     host_id: Mapped[str | None] = mapped_column(HOST_ID, ForeignKey("hosts.id", ondelete="CASCADE"), index=True)
     label: Mapped[str | None] = mapped_column(exact(64))
     value: Mapped[str | None] = mapped_column(String(255))
+    group_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("host_groups.id"), index=True)
 
     host: Mapped[Host | None] = relationship()
+    group: Mapped[HostGroup | None] = relationship()

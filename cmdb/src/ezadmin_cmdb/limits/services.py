@@ -21,6 +21,7 @@ from ezadmin_cmdb.limits.selection import hosts_of
 from ezadmin_cmdb.metrics.fields import datasets
 from ezadmin_cmdb.outbox import services as outbox
 from ezadmin_cmdb.rights import services as rights
+from ezadmin_cmdb.rights.models import HostGroup
 from ezadmin_cmdb.rights.permissions import LIMITS_CHANGE, LIMITS_VIEW
 from ezadmin_wire import WireError
 from ezadmin_wire.config import LimitRecord, limit_key
@@ -32,11 +33,17 @@ _FIGURES = ("gauge", "counter")
 
 @dataclass(frozen=True)
 class Target:
-    """Whom a limit is for: a host (id or name), the hosts with ``label`` = ``value``, or, with neither, all hosts."""
+    """Whom a limit is for: a host (id or name), the hosts with ``label`` = ``value``, those of a ``group`` (by name or
+    number), or, with none of it, all hosts."""
 
     host: str | None = None
     label: str | None = None
     value: str | None = None
+    group: str | None = None
+
+
+Place = tuple[str | None, str | None, str | None, int | None]
+"""Whom an assignment is for, as its columns: host, label, its value, group."""
 
 
 def everything(actor: Actor) -> Sequence[Limit]:
@@ -118,10 +125,10 @@ def unassign(actor: Actor, limit_id: str, targets: Iterable[Target]) -> Limit:
     gone = []
     for target in targets:
         wanted = _place(target)
-        found = next((one for one in limit.assignments if (one.host_id, one.label, one.value) == wanted), None)
+        found = next((one for one in limit.assignments if _place_of(one) == wanted), None)
         if found is None:
             raise NotFound(
-                f"limit {limit_id} is not for {_described(*wanted)}; it is for: {', '.join(described(limit))}"
+                f"limit {limit_id} is not for {_described(wanted)}; it is for: {', '.join(described(limit))}"
             )
         gone.append(found)
     affected = _hosts(gone)
@@ -141,13 +148,24 @@ def wire_record(limit: Limit) -> LimitRecord:
 def described(limit: Limit) -> list[str]:
     """Whom a limit is for, in words."""
     return [
-        f"host {one.host.name}" if one.host is not None else _described(one.host_id, one.label, one.value)
+        f"host {one.host.name}" if one.host is not None
+        else f"group {one.group.name}" if one.group is not None
+        else _described(_place_of(one))
         for one in limit.assignments
-    ] or ["no host"]
+    ] or ["no host"]  # fmt: skip
 
 
-def _described(host_id: str | None, label: str | None, value: str | None) -> str:
-    return f"host {host_id}" if host_id is not None else "all hosts" if label is None else f"label {label}={value}"
+def _place_of(one: LimitAssignment) -> Place:
+    return one.host_id, one.label, one.value, one.group_id
+
+
+def _described(place: Place) -> str:
+    host_id, label, value, group_id = place
+    if host_id is not None:
+        return f"host {host_id}"
+    if group_id is not None:
+        return f"group {group_id}"
+    return "all hosts" if label is None else f"label {label}={value}"
 
 
 def _dataset(field: str) -> str:
@@ -170,9 +188,16 @@ def _find(limit_id: str) -> Limit:
     return limit
 
 
-def _place(target: Target) -> tuple[str | None, str | None, str | None]:
+def _place(target: Target) -> Place:
+    if target.group is not None:
+        group = db.session.scalar(select(HostGroup).where(HostGroup.name == target.group))
+        if group is None and target.group.isdecimal():
+            group = db.session.get(HostGroup, int(target.group))
+        if group is None:
+            raise NotFound(f"no group of hosts {target.group}")
+        return None, None, None, group.id
     if target.host is None:
-        return None, target.label, target.value
+        return None, target.label, target.value, None
     found = db.session.get(Host, target.host)
     if found is None:
         named = db.session.scalars(select(Host).where(Host.name == target.host).limit(2)).all()
@@ -181,15 +206,15 @@ def _place(target: Target) -> tuple[str | None, str | None, str | None]:
         if not named:
             raise NotFound(f"no host {target.host}")
         found = named[0]
-    return found.id, None, None
+    return found.id, None, None, None
 
 
 def _assign(limit: Limit, target: Target) -> LimitAssignment:
     wanted = _place(target)
-    found = next((one for one in limit.assignments if (one.host_id, one.label, one.value) == wanted), None)
+    found = next((one for one in limit.assignments if _place_of(one) == wanted), None)
     if found is None:
-        host_id, label, value = wanted
-        found = LimitAssignment(host_id=host_id, label=label, value=value)
+        host_id, label, value, group_id = wanted
+        found = LimitAssignment(host_id=host_id, label=label, value=value, group_id=group_id)
         limit.assignments.append(found)
     return found
 

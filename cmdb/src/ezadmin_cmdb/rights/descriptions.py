@@ -13,7 +13,7 @@ from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe import query as queries
 from ezadmin_cmdb.describe.description import Description, find, register
-from ezadmin_cmdb.errors import Invalid
+from ezadmin_cmdb.errors import Conflict, Invalid
 from ezadmin_cmdb.rights import permissions, services
 from ezadmin_cmdb.rights.models import Denial, Grant, HostGroup, Role, Team
 
@@ -51,6 +51,14 @@ def _group(actor: Actor, group: Any, new: bool) -> None:
         group.filter = query.filter_text
     if not new:
         _own_grants(actor, Grant.group_id == group.id)
+
+
+def _group_removable(actor: Actor, group: Any) -> None:
+    from ezadmin_cmdb.limits.models import LimitAssignment  # it knows groups
+
+    ids = db.session.scalars(select(LimitAssignment.limit_id).where(LimitAssignment.group_id == group.id)).all()
+    if ids:
+        raise Conflict(_("Limits are for it: %(ids)s. Take them away first.", ids=", ".join(sorted(set(ids)))))
 
 
 def _team(actor: Actor, team: Any, new: bool) -> None:
@@ -111,6 +119,9 @@ HOST_GROUP = register(
         icon="collection",
         menu="administration",
         checks=[_group],
+        removable=[_group_removable],
+        panels=["rights/_group.html"],
+        beside_form="rights/_group_form.html",
         empty_hint=_l("A group holds hosts that are listed, or all that match a filter. Grants can be limited to it."),
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import joinedload
 
+from ezadmin_cmdb.database import db
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.rights.access import GroupScope
-from ezadmin_cmdb.rights.models import HostGroup, HostGroupMember
+from ezadmin_cmdb.rights.models import Grant, HostGroup, HostGroupMember
 
 
 def holds(groups: Iterable[GroupScope]) -> ColumnElement[bool]:
@@ -22,6 +24,13 @@ def holds(groups: Iterable[GroupScope]) -> ColumnElement[bool]:
     return or_(
         Host.id.in_(members), *(matching(find("host"), group.filter) for group in given if group.filter is not None)
     )
+
+
+def grants_of(group: HostGroup) -> list[Grant]:
+    """The grants that are limited to a group, by role."""
+    loaded = (joinedload(Grant.user), joinedload(Grant.team), joinedload(Grant.role), joinedload(Grant.group))
+    query = select(Grant).where(Grant.group_id == group.id).options(*loaded).order_by(Grant.role_id, Grant.id)
+    return list(db.session.scalars(query))
 
 
 def scope_of(group: HostGroup) -> GroupScope:

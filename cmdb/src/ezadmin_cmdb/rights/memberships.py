@@ -1,0 +1,89 @@
+"""The part of the worker that keeps ``hosts.member_of`` true, and with it the ``groups`` and limits of config records.
+
+Which hosts a dynamic group holds changes with every host, so it is found out anew every few seconds: one query a group.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from flask import Flask
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import selectinload
+
+from ezadmin_cmdb.database import db, unit_of_work
+from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.rights.groups import holds, scope_of
+from ezadmin_cmdb.rights.models import HostGroup, HostGroupMember
+from ezadmin_cmdb.threads import Part
+
+_log = logging.getLogger(__name__)
+ROUND_SECONDS = 15.0
+_STEP = 200
+Memberships = dict[str, str]
+"""Names of groups by their ids."""
+
+
+def found() -> dict[str, Memberships]:
+    """The groups that hosts are in now; hosts that are in none are missing."""
+    members: dict[str, Memberships] = {}
+    groups = db.session.scalars(select(HostGroup).order_by(HostGroup.id)).all()
+    names = {group.id: group.name for group in groups}
+    for group_id, host_id in db.session.execute(select(HostGroupMember.group_id, HostGroupMember.host_id)):
+        if group_id in names:
+            members.setdefault(host_id, {})[str(group_id)] = names[group_id]
+    for group in groups:
+        if group.filter is not None:
+            for host_id in db.session.scalars(select(Host.id).where(holds([scope_of(group)]))):
+                members.setdefault(host_id, {})[str(group.id)] = group.name
+    return members
+
+
+def refresh() -> int:
+    """Write down what has changed, and publish those hosts anew; returns how many. Commits in steps."""
+    with unit_of_work():
+        members = found()
+        known = db.session.execute(select(Host.id, Host.member_of)).all()
+        changed = sorted(host_id for host_id, before in known if (before or {}) != members.get(host_id, {}))
+    for first in range(0, len(changed), _STEP):
+        with unit_of_work():
+            ids = changed[first : first + _STEP]
+            loaded = (selectinload(Host.labels), selectinload(Host.keys))
+            query = select(Host).where(Host.id.in_(ids)).options(*loaded).order_by(Host.id).with_for_update()
+            for host in db.session.scalars(query.execution_options(populate_existing=True)).all():
+                db.session.execute(
+                    update(Host)
+                    .where(Host.id == host.id)
+                    .values(member_of=members.get(host.id, {}), updated=Host.updated)
+                    .execution_options(synchronize_session=False)
+                )
+                db.session.refresh(host, ["member_of"])
+                hosts.publish(host)
+    return len(changed)
+
+
+class MembershipKeeper(Part):
+    """Refreshes until ``stopping`` is set. Two of them do no harm: what one has written the other finds done."""
+
+    def __init__(self, app: Flask, stopping: threading.Event) -> None:
+        super().__init__("memberships", stopping)
+        self._app = app
+
+    def work(self) -> None:
+        """Refresh, and try again what fails."""
+        waiting = False
+        while not self.stopping.is_set():
+            try:
+                with self._app.app_context():
+                    if count := refresh():
+                        _log.info("groups of %d hosts have changed", count)
+                waiting = False
+            except (DBAPIError, PoolTimeout) as error:
+                if not waiting:
+                    _log.warning("groups of hosts are not kept, tried again each %g s: %s", ROUND_SECONDS, error)
+                waiting = True
+            self.stopping.wait(ROUND_SECONDS)
