@@ -12,7 +12,7 @@ class Actor:
     """A person or program. ``source``: by which way (``ui``, ``api``, ``cli``, ``import``, ``agent``).
 
     ``rights``: what it may do, by default nothing. ``request_id`` groups the changes of one request; ``user_id`` is its
-    account's, ``address`` where it came from, if it has one.
+    account's, ``address`` where it came from, ``token`` the name of the token that it came with, if it has one.
     """
 
     name: str
@@ -21,6 +21,7 @@ class Actor:
     request_id: str | None = None
     user_id: int | None = None
     address: str | None = None
+    token: str | None = None
 
 
 def cli_actor(user: str) -> Actor:

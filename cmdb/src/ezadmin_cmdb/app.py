@@ -11,6 +11,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from ezadmin_cmdb.accounts import models as _accounts
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts import users as _users
+from ezadmin_cmdb.audit import description as _audit
+from ezadmin_cmdb.audit import models as _audit_models
 from ezadmin_cmdb.changes import description as _change_records
 from ezadmin_cmdb.changes import models as _changes
 from ezadmin_cmdb.database import ENGINE_OPTIONS, db
@@ -30,8 +32,8 @@ from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 
-MODELS = (_accounts, _changes, _hosts, _limits, _outbox, _rules)
-DESCRIBED = (_host_description, _drifts, _sites, _contacts, _customers, _users, _rights, _change_records)
+MODELS = (_accounts, _audit_models, _changes, _hosts, _limits, _outbox, _rules)
+DESCRIBED = (_host_description, _drifts, _sites, _contacts, _customers, _users, _rights, _change_records, _audit)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 
 The order is that of the menus.

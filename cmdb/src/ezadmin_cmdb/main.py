@@ -19,6 +19,7 @@ from ezadmin_cmdb import __version__, migrate, own, settings, worker
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.actor import Actor, cli_actor
 from ezadmin_cmdb.app import create_core
+from ezadmin_cmdb.audit.commands import audit_commands
 from ezadmin_cmdb.database import NO_SUCH_TABLE, db, error_code, unavailable, unit_of_work
 from ezadmin_cmdb.errors import DomainError
 from ezadmin_cmdb.grafana.commands import grafana_commands
@@ -331,6 +332,7 @@ def _label(text: str) -> tuple[str, str | None]:
 cli.add_command(grafana_commands)
 cli.add_command(rules_commands(command_with_app))
 cli.add_command(limits_commands(command_with_app))
+cli.add_command(audit_commands(command_with_app))
 
 
 if __name__ == "__main__":

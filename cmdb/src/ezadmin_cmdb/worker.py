@@ -9,6 +9,7 @@ from types import FrameType
 
 from ezadmin_cmdb import own
 from ezadmin_cmdb.app import create_core
+from ezadmin_cmdb.audit.sender import AuditSender
 from ezadmin_cmdb.hosts.consumer import StateConsumer
 from ezadmin_cmdb.outbox.publisher import Publisher
 from ezadmin_cmdb.rights.memberships import MembershipKeeper
@@ -34,6 +35,8 @@ def run(settings: Settings) -> int:
         StateConsumer(app, settings, stopping),
         MembershipKeeper(app, stopping),
     ]
+    if settings.own_key is not None:
+        parts.append(AuditSender(app, settings, stopping))
     own_producer = own.start(app, settings, "ezadmin-cmdb worker")
     for part in parts:
         part.start()

@@ -14,9 +14,11 @@ from typing import Any
 from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.actor import cli_actor
+from ezadmin_cmdb.audit.models import AuditEntry
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import Base, db
 from ezadmin_cmdb.describe import services
@@ -79,6 +81,12 @@ def _drift(n: int) -> Any:
 
 
 _serials = count()
+
+
+def _audit_entry(n: int) -> Any:
+    make("contact", n)
+    db.session.commit()
+    return db.session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
 
 
 def _added(made: Any) -> Any:
@@ -172,6 +180,7 @@ SAMPLES: dict[str, Sample] = {
     ),
     "change": Sample(make=_change),
     "denial": Sample(make=_denial),
+    "audit_entry": Sample(make=_audit_entry),
 }  # fmt: skip
 
 

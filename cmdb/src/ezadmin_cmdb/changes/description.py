@@ -48,6 +48,8 @@ CHANGE = register(
                 name="fields_changed", label=_l("Fields"), compute=lambda change: sorted(change.fields), cell="fields",
                 form=lambda: wire.List(wire.String()),
             ),
+            fields.Text(name="address", label=_l("From address"), editable=False, listed=False, searched=True),
+            fields.Text(name="token", label=_l("Token"), editable=False, listed=False),
             fields.Text(name="request_id", label=_l("Request"), editable=False, listed=False, searched=True),
         ],
     )

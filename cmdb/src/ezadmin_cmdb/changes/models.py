@@ -27,3 +27,5 @@ class Change(Base):
     object_id: Mapped[str] = mapped_column(exact(64))
     object_name: Mapped[str] = mapped_column(String(255))
     fields: Mapped[dict[str, list[Any]]] = mapped_column(JSON)
+    address: Mapped[str | None] = mapped_column(exact(45))
+    token: Mapped[str | None] = mapped_column(String(64))

@@ -43,6 +43,8 @@ def record(
             object_id=object_id,
             object_name=object_name,
             fields=fields,
+            address=actor.address,
+            token=actor.token,
         )
     )
     return True

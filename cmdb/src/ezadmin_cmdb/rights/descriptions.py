@@ -211,6 +211,7 @@ DENIAL = register(
             fields.Text(name="object_type", label=_l("Kind of object"), editable=False),
             fields.Text(name="object_id", label=_l("Object"), editable=False),
             fields.Text(name="address", label=_l("From address"), editable=False, searched=True),
+            fields.Text(name="token", label=_l("Token"), editable=False, listed=False),
             fields.Text(name="request_id", label=_l("Request"), editable=False, listed=False, searched=True),
         ],
     )

@@ -119,3 +119,4 @@ class Denial(Base):
     object_type: Mapped[str | None] = mapped_column(exact(32))
     object_id: Mapped[str | None] = mapped_column(exact(64))
     address: Mapped[str | None] = mapped_column(exact(45))
+    token: Mapped[str | None] = mapped_column(String(64))

@@ -70,13 +70,14 @@ def note(actor: Actor, permission: str, object_type: str | None = None, object_i
         "object_type": object_type,
         "object_id": None if object_id is None else str(object_id)[:64],
         "address": actor.address,
+        "token": actor.token,
     }
     _log.warning("refused: %s wants %s", actor.name, permission, extra={"fields": {"denial": denial}})
     db.session.info.setdefault("denials", []).append(denial)
 
 
 def keep_denials() -> None:
-    """Add what was noted to the session, which must have been rolled back before; the caller commits."""
+    """Add what was noted to the session: called before each commit, also that which follows a rollback."""
     for denial in db.session.info.pop("denials", []):
         db.session.add(Denial(**denial))
 

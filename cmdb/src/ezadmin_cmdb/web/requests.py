@@ -11,7 +11,6 @@ from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response
 
 from ezadmin_cmdb.database import db
-from ezadmin_cmdb.rights import services as rights
 
 _log = logging.getLogger("ezadmin_cmdb.web")
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
@@ -66,8 +65,7 @@ def _end(response: Response) -> Response:
     if g.get("failed"):
         db.session.rollback()
         if not g.get("database_down"):
-            rights.keep_denials()
-            db.session.commit()
+            db.session.commit()  # denials, and what else must be told of although the request failed
     else:
         g.failed = True  # if the commit fails, the error page must not commit again
         db.session.commit()
