@@ -8,6 +8,7 @@ import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ class Web:
 
 
 @dataclass(frozen=True)
+class Hosts:
+    """When a rule says that a host is silent, and when that it is retired; None for never."""
+
+    silent_after: timedelta = timedelta(minutes=5)
+    retired_after: timedelta | None = timedelta(days=90)
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the cmdb needs to know."""
 
@@ -57,6 +66,7 @@ class Settings:
     """Holds the secret that browsers' cookies are signed with; made by ``ezadmin-cmdb web`` if it is not there."""
     web: Web = field(default_factory=Web)
     grafana_url: str | None = None
+    hosts: Hosts = field(default_factory=Hosts)
     own_key: Path | None = None
     """The key that own warnings and errors are signed with; without it they are not written as events."""
 
@@ -124,6 +134,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
             "secret_key_file",
             "web",
             "grafana_url",
+            "hosts",
             "own",
         },
         where,
@@ -159,6 +170,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         secret_key_file=Path(_text(table, "secret_key_file", where)) if "secret_key_file" in table else None,
         web=_web(_table(table, "web", where), f"{where}: [web]"),
         grafana_url=_url(table, "grafana_url", where),
+        hosts=_hosts(_table(table, "hosts", where), f"{where}: [hosts]"),
         own_key=Path(_text(own, "key", f"{where}: [own]")) if own else None,
     )
 
@@ -175,6 +187,20 @@ def _web(table: Mapping[str, Any], where: str) -> Web:
     if "host" in table:
         given["host"] = _text(table, "host", where)
     return Web(**given, url=_url(table, "url", where))
+
+
+def _hosts(table: Mapping[str, Any], where: str) -> Hosts:
+    _known(table, {"silent_after_minutes", "retired_after_days"}, where)
+    for name, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100_000:
+            raise SettingsError(f"{where}: {name} = {value!r}: write a number")
+    if table.get("silent_after_minutes", 1) == 0:
+        raise SettingsError(f"{where}: silent_after_minutes = 0: agents report each minute, so write 3 at least")
+    days = table.get("retired_after_days", 90)
+    return Hosts(
+        silent_after=timedelta(minutes=table.get("silent_after_minutes", 5)),
+        retired_after=timedelta(days=days) if days else None,
+    )
 
 
 def _url(table: Mapping[str, Any], key: str, where: str) -> str | None:

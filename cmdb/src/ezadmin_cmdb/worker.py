@@ -11,6 +11,7 @@ from ezadmin_cmdb import own
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.audit.sender import AuditSender
 from ezadmin_cmdb.hosts.consumer import StateConsumer
+from ezadmin_cmdb.hosts.keeper import StateKeeper
 from ezadmin_cmdb.outbox.publisher import Publisher
 from ezadmin_cmdb.rights.memberships import MembershipKeeper
 from ezadmin_cmdb.settings import Settings
@@ -30,9 +31,11 @@ def run(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     app = create_core(settings)
+    consumer = StateConsumer(app, settings, stopping)
     parts: list[Part] = [
         Publisher(app, settings, settings.signing_key(), stopping),
-        StateConsumer(app, settings, stopping),
+        consumer,
+        StateKeeper(app, consumer, stopping),
         MembershipKeeper(app, stopping),
     ]
     if settings.own_key is not None:

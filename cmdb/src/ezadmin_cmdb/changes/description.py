@@ -31,7 +31,10 @@ CHANGE = register(
             fields.Text(name="actor", label=_l("Who"), required=True, editable=False, searched=True),
             fields.Select(
                 name="source", label=_l("By"), required=True, editable=False,
-                choices={"ui": _l("Page"), "api": "API", "cli": _l("Command"), "import": _l("Import"), "agent": _l("Agent")},
+                choices={
+                    "ui": _l("Page"), "api": "API", "cli": _l("Command"), "import": _l("Import"), "agent": _l("Agent"),
+                    "rule": _l("Rule"),
+                },
             ),
             fields.Select(
                 name="action", label=_l("What"), required=True, editable=False,

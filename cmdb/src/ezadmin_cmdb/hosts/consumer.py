@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 RETRY_SECONDS_MAX = 15.0
 BATCH_MESSAGES = 100
+WAITING_MAX = 1000
+"""Messages that may wait in Kafka while hosts still count as heard."""
 
 Records = dict[TopicPartition, list[Any]]
 
@@ -43,6 +46,12 @@ class StateConsumer(Part):
         self._settings = settings
         self._letters = DeadLetters(settings.kafka, settings.names.dlq)
         self._consumer: Any = None
+        self._heard_since: float | None = None
+
+    def heard_for(self) -> float:
+        """For how many seconds reports have been stored as they came, 0 while they wait."""
+        since = self._heard_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def work(self) -> None:
         """Read and store, and try again what fails."""
@@ -55,6 +64,7 @@ class StateConsumer(Part):
                     records = self._consumer.poll(timeout_ms=500, max_records=BATCH_MESSAGES)
                     if records:
                         self._store(records)
+                    self._note_delay()
                     waiting = False
                 except CorruptRecordError:
                     self._pass_over_unreadable()
@@ -63,10 +73,22 @@ class StateConsumer(Part):
                         why = self._settings.kafka.trouble()
                         _log.warning("reports are not read, tried again each %g s: %s", RETRY_SECONDS, why or error)
                     waiting = True
+                    self._heard_since = None
                     self._disconnect()
                     self.stopping.wait(RETRY_SECONDS)
         finally:
             self._disconnect()
+
+    def _note_delay(self) -> None:
+        places = self._consumer.assignment()
+        ends = [self._consumer.highwater(place) for place in places]
+        if None in ends or not places:
+            return  # nothing was fetched yet: neither known to wait nor to be heard
+        waiting = sum(end - self._consumer.position(place) for place, end in zip(places, ends, strict=True))
+        if waiting > WAITING_MAX:
+            self._heard_since = None
+        elif self._heard_since is None:
+            self._heard_since = time.monotonic()
 
     def _connect(self) -> Any:
         topic = self._settings.names.state
@@ -122,6 +144,7 @@ class StateConsumer(Part):
                     letters = [letter for messages in records.values() for letter in _store_messages(messages)]
                 break
             except (DBAPIError, PoolTimeout) as error:
+                self._heard_since = None
                 _log.warning("reports wait for the database, tried again in %g s: %s", pause, error)
                 if not self._hold(records, pause):
                     return

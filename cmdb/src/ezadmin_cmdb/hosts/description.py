@@ -17,17 +17,13 @@ from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
 from ezadmin_cmdb.describe.fields import AGENT, PERSON
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
-from ezadmin_cmdb.hosts import schemas, services, values
+from ezadmin_cmdb.hosts import schemas, services, states, values
 from ezadmin_cmdb.hosts.models import Address, Host, HostLabel, Nic
+from ezadmin_cmdb.hosts.states import STATES
 from ezadmin_cmdb.metrics import services as metrics
 from ezadmin_cmdb.rights import groups
 from ezadmin_cmdb.rights.models import HostGroup
 from ezadmin_cmdb.search import words
-from ezadmin_wire.config import HOST_STATES
-
-STATES = {
-    "active": _l("Active"), "quarantined": _l("Quarantined"), "revoked": _l("Revoked"), "retired": _l("Retired"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +70,15 @@ def _labels(host: Host) -> dict[str, str]:
 
 
 SYSTEM, MACHINE, AGENT_SECTION, OWNERS = _l("System"), _l("Machine"), _l("Agent"), _l("Owner and place")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State(fields.Select):
+    """The state, of which a person chooses not all."""
+
+    def set(self, obj: Any, value: Any) -> None:
+        """As :mod:`.states` explains."""
+        states.choose(obj, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +141,13 @@ HOST = register(
             fields.Text(
                 name="name", label=_l("Name"), length=253, required=True, searched=True, policy=PERSON, cell="name"
             ),
-            fields.Select(
-                name="state", label=_l("State"), required=True, choices={name: STATES[name] for name in HOST_STATES},
-                policy=PERSON, cell="state",
-                help=_l("Only an active host is listened to."),
+            _State(
+                name="state", label=_l("State"), required=True, choices=STATES, policy=PERSON, cell="state",
+                help=_l("New, active and silent follow from reports; none of the others is listened to."),
+            ),
+            fields.Boolean(
+                name="state_by_rule", label=_l("State by a rule"), editable=False, listed=False,
+                help=_l("Retired by a rule: active again when its agent reports."),
             ),
             fields.Computed(
                 name="liveness", label=_l("Agent reports"), compute=services.liveness, listed=False,

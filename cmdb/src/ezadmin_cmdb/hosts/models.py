@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -38,7 +38,9 @@ class Host(Base):
 
     id: Mapped[str] = mapped_column(HOST_ID, primary_key=True)
     name: Mapped[str] = mapped_column(String(253), index=True)
-    state: Mapped[str] = mapped_column(exact(16), default="active")
+    state: Mapped[str] = mapped_column(exact(16), default="new", index=True)
+    state_since: Mapped[datetime | None] = mapped_column(UtcDateTime, default=utc_now)
+    state_by_rule: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("0"))
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
     member_of: Mapped[dict[str, str] | None] = mapped_column(JSON)

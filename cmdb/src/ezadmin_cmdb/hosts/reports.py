@@ -8,7 +8,7 @@ from sqlalchemy.orm import undefer
 
 from ezadmin_cmdb.actor import agent_actor
 from ezadmin_cmdb.database import db, utc_now
-from ezadmin_cmdb.hosts import values
+from ezadmin_cmdb.hosts import states, values
 from ezadmin_cmdb.hosts.models import Address, Disk, Host, Nic
 from ezadmin_cmdb.hosts.services import changing
 from ezadmin_wire import WireError
@@ -51,6 +51,8 @@ def _store_inventory(host: Host, document: wire.Inventory) -> bool:
         host.inventory_collected = collected
         _store_nics(host, document)
         _store_disks(host, document)
+        if states.wakes(host, collected):
+            states.wake(host)
     return True
 
 
@@ -99,4 +101,7 @@ def _store_status(host: Host, document: wire.AgentStatus) -> bool:
     host.agent_lines_dropped = document.lines_dropped
     host.agent_rss_bytes = document.rss_bytes
     host.agent_cpu_pct = document.cpu_pct
+    if states.wakes(host, collected):
+        with changing(agent_actor(host.id), host):
+            states.wake(host)
     return True

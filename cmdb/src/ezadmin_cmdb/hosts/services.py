@@ -16,14 +16,14 @@ from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
-from ezadmin_cmdb.hosts import values
+from ezadmin_cmdb.hosts import states, values
 from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel, Nic
 from ezadmin_cmdb.limits.selection import limit_ids
 from ezadmin_cmdb.outbox import services as outbox
 from ezadmin_cmdb.rights import services as rights
 from ezadmin_wire import WireError
-from ezadmin_wire.config import HOST_STATES, HostRecord, host_key
 from ezadmin_wire.config import HostKey as WireHostKey
+from ezadmin_wire.config import HostRecord, host_key
 from ezadmin_wire.ids import is_host_id
 from ezadmin_wire.signing import VerifyKey
 from ezadmin_wire.times import format_time
@@ -33,7 +33,7 @@ SILENT_AFTER = timedelta(seconds=150)
 HOST_VIEW = "host.view"
 HOST_CHANGE = "host.change"
 _LABEL_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-_NOT_A_CHANGE = ("created", "updated", "member_of", "inventory_collected", "observed")
+_NOT_A_CHANGE = ("created", "updated", "member_of", "inventory_collected", "observed", "state_since")
 """Columns that say when, not what; ``agent_…`` too, but for the version."""
 REFERENCES = ("customer", "site", "primary_manager", "secondary_manager")
 """Relations to one other object, recorded by id and name."""
@@ -163,7 +163,7 @@ def add(
 
 
 def _create(actor: Actor, host_id: str, name: str, key: VerifyKey, labels: Mapping[str, str]) -> Host:
-    host = Host(id=host_id, name=name, state="active")
+    host = Host(id=host_id, name=name, state=states.NEW, state_by_rule=False)
     with changing(actor, host, new=True):
         db.session.add(host)
         _attach(host, key)
@@ -203,12 +203,10 @@ def _set_labels(host: Host, labels: Mapping[str, str | None]) -> None:
 
 
 def set_state(actor: Actor, host: Host, state: str) -> None:
-    """Set the state (:data:`ezadmin_wire.config.HOST_STATES`). Raises Invalid."""
+    """Set the state, as :mod:`.states` explains. Raises Forbidden, Invalid."""
     _require_change(actor, host)
-    if state not in HOST_STATES:
-        raise Invalid(f"state {state!r}: one of {', '.join(HOST_STATES)}", "state")
     with changing(actor, host):
-        host.state = state
+        states.choose(host, state)
 
 
 def rename(actor: Actor, host: Host, name: str) -> None:
@@ -257,11 +255,13 @@ def verify_key(host_id: str, kid: str) -> VerifyKey | None:
     Raises WireError (``host_not_active``) for a host that is not listened to.
     """
     row = db.session.execute(
-        select(HostKey.public, HostKey.revoked, Host.state).join(Host).where(Host.id == host_id, HostKey.kid == kid)
+        select(HostKey.public, HostKey.revoked, Host.state, Host.state_by_rule)
+        .join(Host)
+        .where(Host.id == host_id, HostKey.kid == kid)
     ).first()
     if row is None or row.revoked:
         return None
-    if row.state != "active":
+    if not states.listened_to(row.state, row.state_by_rule):
         raise WireError("host_not_active", f"host {host_id} is {row.state}")
     return VerifyKey.from_hex(row.public)
 
@@ -287,7 +287,7 @@ def publish(host: Host) -> int:
 def _wire_record(host: Host) -> HostRecord:
     return HostRecord(
         name=host.name,
-        state=host.state,
+        state=states.on_the_wire(host),
         labels={label.name: label.value for label in host.labels},
         limits=limit_ids(host),
         groups=sorted((host.member_of or {}).values()),

@@ -16,6 +16,7 @@ from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
 from ezadmin_cmdb.hosts.services import SILENT_AFTER, visible
+from ezadmin_cmdb.hosts.states import REPORTED
 from ezadmin_cmdb.status.kafka import GroupStatus, KafkaProbe
 from ezadmin_wire.names import Names
 from ezadmin_wire.times import parse_time
@@ -110,13 +111,13 @@ def _agents(actor: Actor) -> Agents:
     def count(*conditions: Any) -> int:
         return db.session.scalar(select(func.count()).select_from(hosts).where(*conditions)) or 0
 
-    active = hosts.c.state == "active"
+    active = hosts.c.state.in_(REPORTED)
     return Agents(
         hosts=count(),
         reporting=count(active, hosts.c.agent_collected >= limit),
         silent=count(active, hosts.c.agent_collected < limit),
         never=count(active, hosts.c.agent_collected.is_(None)),
-        inactive=count(hosts.c.state != "active"),
+        inactive=count(hosts.c.state.not_in(REPORTED)),
     )
 
 
