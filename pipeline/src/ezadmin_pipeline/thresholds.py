@@ -34,6 +34,7 @@ from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.judge import OK, UNKNOWN, Item, Limit
 from ezadmin_wire import WireError
 from ezadmin_wire.limits import ITEM_FIELDS, MAX_LIMITS, item_name
+from ezadmin_wire.logs.parse import LAST_MS
 from ezadmin_wire.times import format_epoch_ms, format_time, parse_time
 
 _log = logging.getLogger(__name__)
@@ -446,7 +447,7 @@ class Thresholds:
             alerts.NO_DATA if UNKNOWN in (new, item.state) else alerts.THRESHOLD,
             host_id,
             self._directory.host(host_id).members,
-            time=format_epoch_ms(time),
+            time=format_epoch_ms(min(time, LAST_MS)),  # what follows a sample of the last millisecond of the year 9999
             rule=limit_id,
             item=name,
             state=state,
