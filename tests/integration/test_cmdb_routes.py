@@ -62,6 +62,10 @@ BY_HAND = {
     "search.suggest GET": SIGNED_IN,
     "api_search.search GET": SIGNED_IN,
     "host-groups.members GET": "host_group.view",
+    "racks.space GET": "rack.view",
+    "racks.place GET": "rack.view",
+    "api_datacenter.space GET": "rack.view",
+    "api_datacenter.units GET": "rack.view",
     "hosts.show GET": "host.view",
     "hosts.live GET": "host.view",
     "hosts.declare POST": "host.change",
@@ -197,6 +201,8 @@ def model_of(endpoint: str) -> Description | None:
     blueprint = endpoint.partition(".")[0]
     if blueprint == "api":
         return by_path["hosts"]
+    if blueprint == "api_datacenter":
+        return by_path["racks"]
     return by_path.get(blueprint.removeprefix("api_"))
 
 
@@ -213,7 +219,7 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
         object_id = world.fresh(d, n)
     path = re.sub(r"<(\w+:)?object_id>", str(object_id), path).replace("<uuid:host_id>", host_id(n))
     if method == "GET":
-        return client.get(path)
+        return client.get(path, query_string={"units": 1} if endpoint == "api_datacenter.space" else None)
     signed_in = client.get("/account").status_code == 200
     guard = csrf(client) if signed_in else re.search(r'value="([^"]+)"', client.get("/sign-in").text)[1]  # type: ignore[index]
     if rule.startswith("/api/"):

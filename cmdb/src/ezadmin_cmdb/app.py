@@ -17,7 +17,12 @@ from ezadmin_cmdb.changes import description as _change_records
 from ezadmin_cmdb.changes import models as _changes
 from ezadmin_cmdb.database import ENGINE_OPTIONS, db
 from ezadmin_cmdb.datacenter import contacts as _contacts
+from ezadmin_cmdb.datacenter import contracts as _contracts
 from ezadmin_cmdb.datacenter import customers as _customers
+from ezadmin_cmdb.datacenter import device_types as _device_types
+from ezadmin_cmdb.datacenter import devices as _devices
+from ezadmin_cmdb.datacenter import racks as _racks
+from ezadmin_cmdb.datacenter import rooms as _rooms
 from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.elastic import Elastic
 from ezadmin_cmdb.filters import models as _filters
@@ -33,7 +38,7 @@ from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 
 MODELS = (_accounts, _audit_models, _changes, _hosts, _limits, _outbox, _rules)
-DESCRIBED = (_host_description, _drifts, _sites, _contacts, _customers, _users, _rights, _change_records, _audit)
+DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _rights, _change_records, _audit)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 
 The order is that of the menus.
@@ -60,6 +65,7 @@ def create_core(settings: Settings) -> Flask:
 def create_app(settings: Settings) -> Flask:
     """The application with pages and API; connects to nothing yet. Raises SettingsError."""
     from ezadmin_cmdb.accounts import views as account_views
+    from ezadmin_cmdb.datacenter import views as datacenter_views
     from ezadmin_cmdb.describe import description as descriptions
     from ezadmin_cmdb.describe import pages, scope
     from ezadmin_cmdb.filters import views as filter_views
@@ -92,6 +98,8 @@ def create_app(settings: Settings) -> Flask:
         app.register_blueprint(blueprint)
     app.register_blueprint(filter_views.bp)
     app.register_blueprint(group_views.bp)
+    app.register_blueprint(datacenter_views.bp)
+    datacenter_views.init_app(app)
     for description in descriptions.known():
         if description.path not in app.blueprints:
             app.register_blueprint(pages.blueprint(description))

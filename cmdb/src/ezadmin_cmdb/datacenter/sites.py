@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, exact
 from ezadmin_cmdb.datacenter.contacts import PHONE, PHONE_HELP, Contact
+from ezadmin_cmdb.datacenter.labelled import labelled
 from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
 
@@ -52,6 +53,8 @@ SITE = register(
         titles=_l("Sites"),
         icon="building",
         menu="datacenter",
+        changing=labelled("site", {"name"}),
+        panels=["datacenter/_site.html"],
         empty_hint=_l("The buildings in which servers stand. Rooms and racks come below them."),
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),

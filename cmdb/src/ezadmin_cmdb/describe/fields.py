@@ -479,6 +479,8 @@ class Reference(RefersToOthers, Field):
     kind: ClassVar[str] = "reference"
     operators: ClassVar[tuple[str, ...]] = (EQUALS, NOT, EMPTY)
     to: str
+    through: bool = False
+    """It follows from another reference, and has no column of its own."""
 
     def text(self, value: Any) -> str:
         """Its name."""

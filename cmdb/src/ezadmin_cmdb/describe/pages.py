@@ -210,7 +210,8 @@ class _Pages:
         actor = current_actor()
         if request.method == "GET":
             obj = services.find(actor, self.description, str(object_id))
-            return self._form(obj, self._texts(obj))
+            texts = self._texts(obj)
+            return self._form(obj, {**texts, **{name: text for name, text in request.args.items() if name in texts}})
         try:
             version = request.form.get("version")
             obj = services.find_to_change(actor, self.description, str(object_id), version)

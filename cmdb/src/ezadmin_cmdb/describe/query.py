@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import joinedload, selectinload
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db
@@ -259,7 +259,8 @@ def load(description: Description, ids: Sequence[Any]) -> list[Any]:
     model = description.model
     query = select(model).where(model.id.in_(ids))
     for one in description.references():
-        query = query.options(selectinload(getattr(model, one.name)))
+        loading = joinedload if isinstance(one, Reference) else selectinload
+        query = query.options(loading(getattr(model, one.name)))
     if description.loads is not None:
         query = query.options(*description.loads())
     by_id = {obj.id: obj for obj in db.session.scalars(query)}

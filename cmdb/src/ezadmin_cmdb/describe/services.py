@@ -88,7 +88,7 @@ def dependants_of(description: Description, obj: Any) -> list[tuple[Description,
     found: list[tuple[Description, Field, int]] = []
     for other in known():
         for one in other.references():
-            if isinstance(one, Reference) and one.to == description.name:
+            if isinstance(one, Reference) and one.to == description.name and not one.through:
                 column = one.column(other.model)
                 foreign = next(iter(column.property.columns[0].foreign_keys))
                 if foreign.ondelete == "CASCADE":

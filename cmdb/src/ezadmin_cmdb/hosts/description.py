@@ -13,17 +13,27 @@ from sqlalchemy import ColumnElement, false, or_, select
 from sqlalchemy.orm import selectinload
 
 from ezadmin_cmdb.database import db
+from ezadmin_cmdb.datacenter.placed import place_fields
+from ezadmin_cmdb.datacenter.placement import check_place
 from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
 from ezadmin_cmdb.describe.fields import AGENT, PERSON
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
 from ezadmin_cmdb.hosts import schemas, services, states, values
+from ezadmin_cmdb.hosts.labels import effective
+from ezadmin_cmdb.hosts.labels import loads as label_loads
 from ezadmin_cmdb.hosts.models import Address, Host, HostLabel, Nic
 from ezadmin_cmdb.hosts.states import STATES
 from ezadmin_cmdb.metrics import services as metrics
 from ezadmin_cmdb.rights import groups
 from ezadmin_cmdb.rights.models import HostGroup
 from ezadmin_cmdb.search import words
+
+
+ENVIRONMENTS = {
+    "production": _l("Production"), "standby": _l("Standby"), "staging": _l("Staging"), "test": _l("Test"),
+    "development": _l("Development"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +76,7 @@ def _addresses(host: Host) -> list[str]:
 
 
 def _labels(host: Host) -> dict[str, str]:
-    return {label.name: label.value for label in host.labels}
+    return effective(host)
 
 
 SYSTEM, MACHINE, AGENT_SECTION, OWNERS = _l("System"), _l("Machine"), _l("Agent"), _l("Owner and place")
@@ -129,11 +139,13 @@ HOST = register(
         deletable=False,
         scope=services.visible,
         changing=services.changing,
+        checks=[check_place],
         search=_search,
         beside=_pulses,
         template="hosts/_cells.html",
         loads=lambda: (
             selectinload(Host.nics).selectinload(Nic.addresses), selectinload(Host.labels), selectinload(Host.disks),
+            *label_loads(),
         ),
         form_note=_l("What an agent observes and you change here is declared by you; emptied, it is the agent's again."),
         empty_hint=_l("Install the agent on a machine, then make it known here:"),
@@ -174,6 +186,10 @@ HOST = register(
                 name="note", label=_l("Note"), length=4000, lines=True, sortable=False, listed=False, searched=True,
                 section=OWNERS,
             ),
+            *place_fields(OWNERS),
+            fields.Select(name="environment", label=_l("Environment"), choices=ENVIRONMENTS, section=OWNERS),
+            fields.Reference(name="contract", label=_l("Contract"), to="contract", listed=False, section=OWNERS),
+            fields.Day(name="warranty_end", label=_l("Warranty until"), listed=False, section=OWNERS),
             Groups(name="groups", label=_l("Groups of hosts"), to="host_group", editable=False),
             _observed(fields.Text, "hostname", _l("Host name"), SYSTEM, searched=True),
             _observed(fields.Text, "fqdn", _l("Full name"), SYSTEM, searched=True),

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
 from ezadmin_cmdb.search.words import packed
+from ezadmin_cmdb.datacenter.contracts import Covered
+from ezadmin_cmdb.datacenter.placed import Placed
 
 if TYPE_CHECKING:
     from ezadmin_cmdb.datacenter.contacts import Contact
@@ -25,7 +27,7 @@ def _host_reference(primary_key: bool = False) -> Mapped[str]:
     return mapped_column(HOST_ID, ForeignKey("hosts.id", ondelete="CASCADE"), primary_key=primary_key)
 
 
-class Host(Base):
+class Host(Placed, Covered, Base):
     """A host: what people say of it, and what its agent reports; sizes in bytes.
 
     The columns of what agents observe have the value that holds; :mod:`.values` says why. ``observed``: what the agent
@@ -50,6 +52,7 @@ class Host(Base):
     primary_manager_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("contacts.id"), index=True)
     secondary_manager_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("contacts.id"), index=True)
     note: Mapped[str | None] = mapped_column(Text)
+    environment: Mapped[str | None] = mapped_column(exact(16), index=True)
 
     hostname: Mapped[str | None] = mapped_column(String(253), index=True)
     fqdn: Mapped[str | None] = mapped_column(String(253))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -34,6 +35,22 @@ def put(key: str, record: Record | None) -> None:
     elif row.body != body:
         row.body = body
         row.revision += 1
+    db.session.flush()
+
+
+def put_many(records: Mapping[str, Record | None]) -> None:
+    """As :func:`put`, for many records with a few queries."""
+    query = select(ConfigRecord).where(ConfigRecord.key.in_(sorted(records))).order_by(ConfigRecord.key)
+    rows = db.session.scalars(query.with_for_update().execution_options(populate_existing=True))
+    there = {row.key: row for row in rows}
+    for key, record in sorted(records.items()):
+        body = None if record is None else dump(record).decode()
+        row = there.get(key)
+        if row is None:
+            db.session.add(ConfigRecord(key=key, revision=1, body=body))
+        elif row.body != body:
+            row.body = body
+            row.revision += 1
     db.session.flush()
 
 

@@ -77,6 +77,19 @@
     });
   }
 
+  // Up and down from unit to unit of a rack, drawn from the top; Tab alone goes over what is free in one step.
+  document.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    const drawing = step && document.activeElement.closest?.(".elevation");
+    if (!drawing) return;
+    const cells = [...drawing.querySelectorAll("a")];
+    const next = cells[cells.indexOf(document.activeElement) + step];
+    if (next) {
+      event.preventDefault();
+      next.focus();
+    }
+  });
+
   // What renews itself must not close what the reader has opened, and need not be fetched while nobody looks.
   document.addEventListener("htmx:beforeRequest", (event) => {
     const timer = (event.detail.elt.getAttribute("hx-trigger") || "").startsWith("every");

@@ -11,6 +11,7 @@ from flask_smorest import Api, Blueprint
 from marshmallow import Schema, fields
 
 from ezadmin_cmdb import __version__
+from ezadmin_cmdb.datacenter import api as datacenter
 from ezadmin_cmdb.describe import api as described
 from ezadmin_cmdb.describe import description as descriptions
 from ezadmin_cmdb.elastic import elastic
@@ -140,6 +141,7 @@ def init_app(app: Flask) -> None:
 
     api = EzadminApi(app)
     api.register_blueprint(bp)
+    api.register_blueprint(datacenter.bp)
     api.register_blueprint(host_values.bp)
     api.register_blueprint(search_api)
     api.register_blueprint(saved_filters)
