@@ -17,7 +17,7 @@ from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, fields, validate
 
 from ezadmin_cmdb.changes import history
-from ezadmin_cmdb.describe import scope, services
+from ezadmin_cmdb.describe import restoring, scope, services
 from ezadmin_cmdb.describe.description import Description
 from ezadmin_cmdb.describe.fields import (
     CONTAINS,
@@ -33,7 +33,7 @@ from ezadmin_cmdb.describe.fields import (
     WireField,
 )  # fmt: skip
 from ezadmin_cmdb.describe.query import PAGE, PAGE_MAX, PAGES_MAX, page, parse
-from ezadmin_cmdb.errors import Invalid
+from ezadmin_cmdb.errors import Invalid, NotFound
 from ezadmin_cmdb.web.access import needs
 from ezadmin_cmdb.web.schemas import ErrorSchema
 from ezadmin_cmdb.web.signin import current_actor
@@ -83,6 +83,13 @@ class HistorySchema(Schema):
     pages = fields.Integer()
     size = fields.Integer()
     items: Any = fields.List(fields.Nested(HistoryEntrySchema))
+
+
+class RestoreSchema(Schema):
+    """A change, and which of its fields get their former values back: all that can, unless said."""
+
+    change = fields.Integer(required=True, strict=True, metadata={"description": "its id"})
+    fields_: Any = fields.List(fields.String(), attribute="fields", data_key="fields")
 
 
 class NumberQuerySchema(Schema):
@@ -292,9 +299,31 @@ def blueprint(description: Description) -> Blueprint:
         @bp.alt_response(404, schema=ErrorSchema)
         @needs(description.view)
         def get(self, asked: dict[str, int], object_id: Any) -> history.History:
-            obj = services.find(current_actor(), description, str(object_id))
-            found = history.of_object(description.name, str(obj.id), asked["page"])
-            return scope.history(current_actor(), description, found)
+            actor = current_actor()
+            found = history.of_object(description.name, str(object_id), asked["page"])
+            try:
+                services.find(actor, description, str(object_id))
+            except NotFound:  # who may see all may see what became of what is gone
+                if not (found.items and actor.rights.scope(description.view).everywhere):
+                    raise
+            return scope.history(actor, description, found)
+
+        if description.changeable:
+
+            @bp.doc(summary=f"Restore what a change of one of {description.titles} changed")
+            @bp.arguments(RestoreSchema)
+            @bp.response(200, one_schema)
+            @bp.alt_response(403, schema=ErrorSchema)
+            @bp.alt_response(404, schema=ErrorSchema)
+            @bp.alt_response(409, schema=ErrorSchema)
+            @bp.alt_response(422, schema=ErrorSchema)
+            @needs(description.change)
+            def post(self, given: dict[str, Any], object_id: Any) -> Any:
+                actor = current_actor()
+                obj = services.find_to_change(actor, description, str(object_id))
+                restoring.restore(actor, description, obj, given["change"], given.get("fields"))
+                body, headers = tagged(obj)
+                return body, 200, headers
 
     bp.route("", endpoint="list")(Many)
     bp.route(one, endpoint="one")(One)

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import history
 from ezadmin_cmdb.database import db
-from ezadmin_cmdb.describe import scope, services, tabular
+from ezadmin_cmdb.describe import restoring, scope, services, tabular
 from ezadmin_cmdb.describe.description import Description, find
 from ezadmin_cmdb.describe.fields import Field, MultiSelect, Reference, References
 from ezadmin_cmdb.describe.query import Filter, Query, chosen, options, page, parse
@@ -37,7 +37,7 @@ def actions(description: Description) -> list[str]:
     if description.creatable:
         found.append("new")
     if description.changeable:
-        found.append("edit")
+        found += ["edit", "restore"]
     if description.deletable:
         found.append("delete")
     return found
@@ -64,6 +64,7 @@ def add(bp: Blueprint, description: Description, wanted: Collection[str]) -> Non
         ("edit", f"{one}/edit", description.change, ["GET", "POST"]),
         ("delete", f"{one}/delete", description.delete, ["GET", "POST"]),
         ("history", f"{one}/history", description.view, ["GET"]),
+        ("restore", f"{one}/restore", description.change, ["POST"]),
     ]:
         if action in wanted:
             bp.add_url_rule(path, action, needs(permission)(_view(getattr(pages, action))), methods=methods)
@@ -190,7 +191,26 @@ class _Pages:
                 raise
             obj, name = None, found.items[0].object_name
         found = scope.history(actor, description, found)
-        return render_template("describe/history.html", d=description, obj=obj, name=name, found=found)
+        can = {} if obj is None else {one.id: restoring.restorable(description, one) for one in found.items}
+        return render_template("describe/history.html", d=description, obj=obj, name=name, restorable=can, found=found)
+
+    def restore(self, object_id: Any) -> Answer:
+        """Give a field the value back that it had before a change."""
+        actor, description = current_actor(), self.description
+        obj = services.find_to_change(actor, description, str(object_id))
+        name = request.form.get("field", "")
+        try:
+            others = restoring.restore(actor, description, obj, request.form.get("change", 0, int), [name])
+        except (Invalid, Conflict, NotFound) as error:
+            db.session.rollback()
+            flash(str(error), "warning")
+        else:
+            label = description.label_of(name)
+            if others:
+                flash(_("%(field)s is declared, but by its policy the agent's value holds.", field=label), "warning")
+            else:
+                flash(_("%(field)s is restored.", field=label))
+        return redirect(url_for(".history", object_id=object_id))
 
     def new(self) -> Answer:
         """The form for another one, and what it sends."""

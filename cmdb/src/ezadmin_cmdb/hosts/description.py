@@ -136,7 +136,6 @@ HOST = register(
         icon="hdd-stack",
         about_hosts=True,
         creatable=False,
-        deletable=False,
         scope=services.visible,
         changing=services.changing,
         checks=[check_place],

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from marshmallow import ValidationError
-from sqlalchemy import Select, false, select
+from sqlalchemy import Connection, Select, event, false, select, update
 from sqlalchemy.orm import selectinload, undefer
 
 from ezadmin_cmdb.actor import Actor
@@ -22,6 +22,7 @@ from ezadmin_cmdb.hosts.labels import loads as label_loads
 from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel, Nic
 from ezadmin_cmdb.limits.selection import limit_ids, limit_ids_of
 from ezadmin_cmdb.outbox import services as outbox
+from ezadmin_cmdb.outbox.models import ConfigRecord
 from ezadmin_cmdb.rights import services as rights
 from ezadmin_wire import WireError
 from ezadmin_wire.config import HostKey as WireHostKey
@@ -300,6 +301,17 @@ def _wire_record(host: Host, limits: list[str]) -> HostRecord:
         limits=limits,
         groups=sorted((host.member_of or {}).values()),
         keys=[WireHostKey(key.kid, key.public, key.revoked) for key in host.keys],
+    )
+
+
+@event.listens_for(Host, "after_delete")
+def _unpublish(mapper: object, connection: Connection, host: Host) -> None:
+    """What is deleted is believed no more: its config record is deleted with it, on whatever way that happens."""
+    record = ConfigRecord.__table__
+    connection.execute(
+        update(ConfigRecord)
+        .where(record.c.record_key == host_key(host.id))
+        .values(body=None, revision=ConfigRecord.revision + 1)
     )
 
 

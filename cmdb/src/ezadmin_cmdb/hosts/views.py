@@ -29,7 +29,7 @@ from ezadmin_cmdb.web.signin import current_actor
 bp = Blueprint("hosts", __name__, url_prefix="/hosts")
 drifts = Blueprint("drifts", __name__, url_prefix="/drifts")
 EVENTS_SHOWN = 50
-pages.add(bp, HOST, ("index", "filter", "export", "options", "edit", "history"))
+pages.add(bp, HOST, [action for action in pages.actions(HOST) if action != "show"])
 pages.add(drifts, DRIFT, pages.actions(DRIFT))
 
 
