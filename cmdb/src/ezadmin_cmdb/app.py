@@ -36,9 +36,10 @@ from ezadmin_cmdb.rules import models as _rules
 from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
+from ezadmin_cmdb.webhooks import description as _webhooks
 
 MODELS = (_accounts, _audit_models, _changes, _hosts, _limits, _outbox, _rules)
-DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _rights, _change_records, _audit)
+DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _rights, _change_records, _audit, _webhooks)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 
 The order is that of the menus.
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.rights import views as group_views
     from ezadmin_cmdb.status import views as status_views
     from ezadmin_cmdb.web import access, api, assets, errors, menus, requests, signin
+    from ezadmin_cmdb.webhooks import views as webhook_views
 
     app = create_core(settings)
     app.config.update(
@@ -100,6 +102,8 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(group_views.bp)
     app.register_blueprint(datacenter_views.bp)
     datacenter_views.init_app(app)
+    app.register_blueprint(webhook_views.webhooks)
+    app.register_blueprint(webhook_views.deliveries)
     for description in descriptions.known():
         if description.path not in app.blueprints:
             app.register_blueprint(pages.blueprint(description))

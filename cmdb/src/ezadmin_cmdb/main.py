@@ -27,6 +27,7 @@ from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.limits.commands import limits_commands
 from ezadmin_cmdb.rules.commands import rules_commands
 from ezadmin_cmdb.settings import ENVIRONMENT, Settings, SettingsError
+from ezadmin_cmdb.webhooks.commands import webhook_commands
 from ezadmin_wire import WireError, log
 from ezadmin_wire.config import HOST_STATES
 from ezadmin_wire.signing import SigningKey
@@ -333,6 +334,7 @@ cli.add_command(grafana_commands)
 cli.add_command(rules_commands(command_with_app))
 cli.add_command(limits_commands(command_with_app))
 cli.add_command(audit_commands(command_with_app))
+cli.add_command(webhook_commands(command_with_app))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ class Settings:
     hosts: Hosts = field(default_factory=Hosts)
     own_key: Path | None = None
     """The key that own warnings and errors are signed with; without it they are not written as events."""
+    webhooks_allow: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that webhooks may call though they are not in the open internet."""
 
     def secret_key(self) -> bytes:
         """The secret of cookies, made at the first call. Raises SettingsError."""
@@ -136,6 +139,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
             "grafana_url",
             "hosts",
             "own",
+            "webhooks",
         },
         where,
     )
@@ -172,6 +176,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         grafana_url=_url(table, "grafana_url", where),
         hosts=_hosts(_table(table, "hosts", where), f"{where}: [hosts]"),
         own_key=Path(_text(own, "key", f"{where}: [own]")) if own else None,
+        webhooks_allow=_networks(_table(table, "webhooks", where), f"{where}: [webhooks]"),
     )
 
 
@@ -201,6 +206,17 @@ def _hosts(table: Mapping[str, Any], where: str) -> Hosts:
         silent_after=timedelta(minutes=table.get("silent_after_minutes", 5)),
         retired_after=timedelta(days=days) if days else None,
     )
+
+
+def _networks(table: Mapping[str, Any], where: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    _known(table, {"allow"}, where)
+    texts = table.get("allow", [])
+    try:
+        if not isinstance(texts, list):
+            raise ValueError("no list")
+        return tuple(ip_network(text) for text in texts)
+    except ValueError as error:
+        raise SettingsError(f'{where}: allow: {error}: write networks such as ["10.1.2.0/24"]') from error
 
 
 def _url(table: Mapping[str, Any], key: str, where: str) -> str | None:

@@ -16,6 +16,7 @@ from ezadmin_cmdb.outbox.publisher import Publisher
 from ezadmin_cmdb.rights.memberships import MembershipKeeper
 from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.threads import Part
+from ezadmin_cmdb.webhooks.sender import WebhookSender
 
 _log = logging.getLogger(__name__)
 STOP_SECONDS = 8.0
@@ -38,6 +39,8 @@ def run(settings: Settings) -> int:
         StateKeeper(app, consumer, stopping),
         MembershipKeeper(app, stopping),
     ]
+    if settings.secret_key_file is not None:  # webhooks are signed with secrets that it opens
+        parts.append(WebhookSender(app, settings, stopping))
     if settings.own_key is not None:
         parts.append(AuditSender(app, settings, stopping))
     own_producer = own.start(app, settings, "ezadmin-cmdb worker")

@@ -27,6 +27,7 @@ from ezadmin_cmdb.describe.fields import MultiSelect, Reference, References
 from ezadmin_cmdb.hosts import reports
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rights.models import Denial
+from ezadmin_cmdb.webhooks.models import Delivery
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.state import Inventory
 from ezadmin_wire.times import now
@@ -87,6 +88,11 @@ def _audit_entry(n: int) -> Any:
     make("contact", n)
     db.session.commit()
     return db.session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
+
+
+def _delivery(n: int) -> Any:
+    webhook = find("webhook").resolve(KIM, [f"Webhook {n}"])[f"Webhook {n}"]
+    return _added(Delivery(webhook=webhook, event="webhook.created", body="{}", answer="<b>taken</b>", answer_status=200))
 
 
 def _added(made: Any) -> Any:
@@ -180,6 +186,13 @@ SAMPLES: dict[str, Sample] = {
     ),
     "change": Sample(make=_change),
     "denial": Sample(make=_denial),
+    "webhook": Sample(
+        form=lambda n: {
+            "name": f"Webhook {n}", "url": f"https://hook{n}.invalid/in", "active": "true", "events": ["webhook.created"],
+        },
+        change={"url": "https://other.invalid/"},
+    ),
+    "delivery": Sample(needs=("webhook",), make=_delivery),
     "audit_entry": Sample(make=_audit_entry),
 }  # fmt: skip
 

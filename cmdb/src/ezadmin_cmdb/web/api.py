@@ -138,12 +138,14 @@ def init_app(app: Flask) -> None:
         OPENAPI_JSON_PATH="openapi.json",
     )
     from ezadmin_cmdb.search.views import api as search_api  # it shows hosts, whose description is known by now
+    from ezadmin_cmdb.webhooks.views import api as webhook_api
 
     api = EzadminApi(app)
     api.register_blueprint(bp)
     api.register_blueprint(datacenter.bp)
     api.register_blueprint(host_values.bp)
     api.register_blueprint(search_api)
+    api.register_blueprint(webhook_api)
     api.register_blueprint(saved_filters)
     for description in descriptions.known():
         api.register_blueprint(described.blueprint(description))
