@@ -23,6 +23,12 @@ from ezadmin_cmdb.rights.permissions import CHANGE, DELETE, VIEW
 RESERVED = frozenset({"q", "sort", "page", "size", "columns", "fields", "version", "csrf_token", "id"})
 """Names with a meaning of their own in addresses and forms."""
 
+ABOUT_FIELDS: Mapping[str, Callable[[object], object]] = {
+    "declared": lambda label: _l("%(label)s, declared", label=label),
+    "rejected": lambda label: _l("%(label)s, difference rejected", label=label),
+}
+"""What change records hold about a field beside its value: ``declared serial``."""
+
 Changing = Callable[[Actor, Any, bool], AbstractContextManager[None]]
 """(actor, object, whether it is new): what happens inside becomes one change record."""
 
@@ -83,8 +89,12 @@ class Description:
         raise LookupError(f"{self.name} has no field {name}")
 
     def label_of(self, name: str) -> object:
-        """What people call a field; the name itself for one that is no longer described."""
-        return next((one.label for one in self.all_fields() if one.name == name), name)
+        """What people call a field of a change record; the name itself for one that is no longer described."""
+        about, _space, field_name = name.rpartition(" ")
+        label = next((one.label for one in self.all_fields() if one.name == field_name), None)
+        if label is None or about not in ("", *ABOUT_FIELDS):
+            return name
+        return ABOUT_FIELDS[about](label) if about else label
 
     def sections(self, wanted: Sequence[Field] | None = None) -> list[tuple[object, list[Field]]]:
         """Fields (all of them, or ``wanted``) under their headings, in the order in which those first appear."""

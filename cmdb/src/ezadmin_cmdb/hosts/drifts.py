@@ -67,7 +67,7 @@ DRIFT = register(
                 name="observed", label=_l("Observed"), compute=lambda drift: drift.observed, cell="observed",
                 form=lambda: wire.Raw(allow_none=True),
             ),
-            fields.Moment(name="since", label=_l("Since"), required=True, editable=False),
+            fields.Moment(name="since", label=_l("Differs since"), required=True, editable=False),
             fields.Select(
                 name="status", label=_l("Decision"), required=True, editable=False,
                 choices={values.OPEN: _l("Open"), values.REJECTED: _l("Rejected")}, cell="status",
