@@ -29,6 +29,7 @@ from ezadmin_cmdb.filters import models as _filters
 from ezadmin_cmdb.hosts import description as _host_description
 from ezadmin_cmdb.hosts import drifts as _drifts
 from ezadmin_cmdb.hosts import models as _hosts
+from ezadmin_cmdb.jobs import models as _jobs
 from ezadmin_cmdb.limits import models as _limits
 from ezadmin_cmdb.outbox import models as _outbox
 from ezadmin_cmdb.rights import descriptions as _rights
@@ -38,7 +39,7 @@ from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 from ezadmin_cmdb.webhooks import description as _webhooks
 
-MODELS = (_accounts, _audit_models, _changes, _hosts, _limits, _outbox, _rules)
+MODELS = (_accounts, _audit_models, _changes, _hosts, _jobs, _limits, _outbox, _rules)
 DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _rights, _change_records, _audit, _webhooks)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 

@@ -1,4 +1,4 @@
-"""``ezadmin-cmdb worker``: publishes configuration, stores what agents report."""
+"""``ezadmin-cmdb worker``: publishes configuration, stores what agents report, works off jobs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.audit.sender import AuditSender
 from ezadmin_cmdb.hosts.consumer import StateConsumer
 from ezadmin_cmdb.hosts.keeper import StateKeeper
+from ezadmin_cmdb.jobs.runner import JobRunner
 from ezadmin_cmdb.outbox.publisher import Publisher
 from ezadmin_cmdb.rights.memberships import MembershipKeeper
 from ezadmin_cmdb.settings import Settings
@@ -38,6 +39,7 @@ def run(settings: Settings) -> int:
         consumer,
         StateKeeper(app, consumer, stopping),
         MembershipKeeper(app, stopping),
+        JobRunner(app, stopping),
     ]
     if settings.secret_key_file is not None:  # webhooks are signed with secrets that it opens
         parts.append(WebhookSender(app, settings, stopping))

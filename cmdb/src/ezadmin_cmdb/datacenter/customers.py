@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import TABLE, Base, exact
 from ezadmin_cmdb.datacenter.contacts import Contact
-from ezadmin_cmdb.datacenter.labelled import labelled
+from ezadmin_cmdb.datacenter.labelled import labelled, labelled_many
 from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
 from ezadmin_cmdb.errors import Invalid
@@ -56,6 +56,7 @@ CUSTOMER = register(
         icon="briefcase",
         menu="datacenter",
         changing=labelled("customer", {"name"}),
+        many=labelled_many("customer", {"name"}),
         checks=[_contract_in_order],
         empty_hint=_l("Whose servers they are: customers, or departments of the own company."),
         fields=[

@@ -11,7 +11,7 @@ from ezadmin_cmdb.datacenter.contacts import Contact
 from ezadmin_cmdb.datacenter.contracts import Covered
 from ezadmin_cmdb.datacenter.customers import Customer
 from ezadmin_cmdb.datacenter.device_types import KINDS
-from ezadmin_cmdb.datacenter.placed import Placed, place_fields
+from ezadmin_cmdb.datacenter.placed import PLACE_FIELDS, Placed, place_fields
 from ezadmin_cmdb.datacenter.placement import check_place
 from ezadmin_cmdb.datacenter.sites import PLACE, Site
 from ezadmin_cmdb.describe import fields
@@ -58,6 +58,7 @@ DEVICE = register(
         icon="router",
         menu="datacenter",
         checks=[check_place],
+        one_by_one=PLACE_FIELDS,
         empty_hint=_l("What stands in racks and carries no agent: switches, power distribution, patch panels, storage."),
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),

@@ -50,6 +50,10 @@ class Placed:
         return column_property(of_rack.correlate_except(Rack).scalar_subquery(), deferred=True)
 
 
+PLACE_FIELDS = ("rack", "rack_unit", "rack_face", "rack_height", "rack_depth")
+"""The fields that say which units something takes."""
+
+
 def place_fields(section: object, **more: Any) -> list[Field]:
     """The fields of a description."""
     return [

@@ -12,7 +12,7 @@ from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import TABLE, Base, exact
 from ezadmin_cmdb.datacenter.contacts import Contact
 from ezadmin_cmdb.datacenter.customers import Customer
-from ezadmin_cmdb.datacenter.labelled import labelled
+from ezadmin_cmdb.datacenter.labelled import labelled, labelled_many
 from ezadmin_cmdb.datacenter.rooms import Room
 from ezadmin_cmdb.datacenter.sites import Site
 from ezadmin_cmdb.describe import fields
@@ -73,6 +73,7 @@ RACK = register(
         icon="hdd-rack",
         menu="datacenter",
         changing=labelled("rack", {"name", "room"}),
+        many=labelled_many("rack", {"name", "room"}),
         checks=[_room_for_what_stands_in_it],
         panels=["datacenter/_rack.html"],
         empty_hint=_l("Racks of the rooms, with what stands in their units."),

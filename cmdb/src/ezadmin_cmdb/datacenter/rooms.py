@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base
 from ezadmin_cmdb.datacenter.contacts import Contact
-from ezadmin_cmdb.datacenter.labelled import labelled
+from ezadmin_cmdb.datacenter.labelled import labelled, labelled_many
 from ezadmin_cmdb.datacenter.sites import Site
 from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
@@ -41,6 +41,7 @@ ROOM = register(
         icon="door-open",
         menu="datacenter",
         changing=labelled("room", {"name", "site"}),
+        many=labelled_many("room", {"name", "site"}),
         panels=["datacenter/_room.html"],
         empty_hint=_l("The rooms of the sites. Racks stand in rooms."),
         fields=[

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, exact
 from ezadmin_cmdb.datacenter.contacts import PHONE, PHONE_HELP, Contact
-from ezadmin_cmdb.datacenter.labelled import labelled
+from ezadmin_cmdb.datacenter.labelled import labelled, labelled_many
 from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
 
@@ -54,6 +54,7 @@ SITE = register(
         icon="building",
         menu="datacenter",
         changing=labelled("site", {"name"}),
+        many=labelled_many("site", {"name"}),
         panels=["datacenter/_site.html"],
         empty_hint=_l("The buildings in which servers stand. Rooms and racks come below them."),
         fields=[

@@ -17,7 +17,7 @@ from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, fields, validate
 
 from ezadmin_cmdb.changes import history
-from ezadmin_cmdb.describe import restoring, scope, services
+from ezadmin_cmdb.describe import bulkapi, restoring, scope, services
 from ezadmin_cmdb.describe.description import Description
 from ezadmin_cmdb.describe.fields import (
     CONTAINS,
@@ -202,6 +202,7 @@ def blueprint(description: Description) -> Blueprint:
     one_schema = read_schema(description)
     list_schema = _list_schema(description, one_schema)
     new_schema, patch_schema = write_schema(description, False), write_schema(description, True)
+    bulk_schema = bulkapi.change_schema(description, patch_schema, _class_name(description))
     asked_schema = query_schema(description)
     one = f"/<{'int' if description.numbered else 'uuid'}:object_id>"
 
@@ -242,6 +243,43 @@ def blueprint(description: Description) -> Blueprint:
                 made = services.create(actor, description, _objects(description, given))
                 body, headers = tagged(made)
                 return body, 201, {**headers, "Location": f"/api/v1/{description.path}/{made.id}"}
+
+        if description.changeable:
+
+            @bp.doc(summary=f"Change many of {description.titles}")
+            @bp.arguments(bulk_schema)
+            @bp.response(200, bulkapi.OutcomeSchema)
+            @bp.alt_response(403, schema=ErrorSchema)
+            @bp.alt_response(409, schema=bulkapi.OutcomeSchema, description="a row is wrong: nothing was written")
+            @bp.alt_response(422, schema=ErrorSchema)
+            @needs(description.change)
+            def patch(self, given: dict[str, Any]) -> Any:
+                values = _objects(description, given["set"])
+                outcome = bulkapi.change(current_actor(), description, given, values)
+                return outcome, 200 if outcome["written"] or given["dry_run"] else 409
+
+    if description.changeable:
+
+        class Import(MethodView):
+            """CSV."""
+
+            @bp.doc(
+                summary=f"Import {description.titles} from CSV",
+                requestBody={"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}},
+            )
+            @bp.arguments(bulkapi.ImportOptionsSchema, location="query")
+            @bp.response(200, bulkapi.ImportOutcomeSchema)
+            @bp.alt_response(403, schema=ErrorSchema)
+            @bp.alt_response(
+                409, schema=bulkapi.ImportOutcomeSchema, description="a line is wrong: nothing was written"
+            )
+            @bp.alt_response(422, schema=ErrorSchema)
+            @needs(description.change)
+            def post(self, options: dict[str, bool]) -> Any:
+                outcome = bulkapi.take(current_actor(), description, request.get_data(), **options)
+                return outcome, 200 if outcome["written"] or options["dry_run"] else 409
+
+        bp.route("/import", endpoint="import_file")(Import)
 
     class One(MethodView):
         """Read, change, delete."""

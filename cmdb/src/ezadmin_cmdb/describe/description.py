@@ -16,7 +16,7 @@ from sqlalchemy import Select, false, or_, select
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db
-from ezadmin_cmdb.describe.fields import Field, Reference, References, WireField
+from ezadmin_cmdb.describe.fields import Computed, Field, Reference, References, WireField
 from ezadmin_cmdb.rights import permissions
 from ezadmin_cmdb.rights.permissions import CHANGE, DELETE, VIEW
 
@@ -32,6 +32,24 @@ ABOUT_FIELDS: Mapping[str, Callable[[object], object]] = {
 Changing = Callable[[Actor, Any, bool], AbstractContextManager[None]]
 """(actor, object, whether it is new): what happens inside becomes one change record."""
 
+Changed = tuple[Any, Mapping[str, Any] | None, Mapping[str, Any]]
+"""An object, its snapshots before (None: it is new) and after."""
+
+
+@dataclass(frozen=True)
+class Many:
+    """How many objects are changed at once, where :attr:`Description.changing` says more than a change record.
+
+    ``lock``: objects of ids with all that ``snapshot`` records. ``settle`` is called with (actor, objects) before a
+    change is flushed, ``publish`` with (actor, those that were changed) after it: (object, before, after), before None
+    for a new one. None of them may ask a query for each object.
+    """
+
+    lock: Callable[[Sequence[Any]], Sequence[Any]]
+    snapshot: Callable[[Any], dict[str, Any]]
+    settle: Callable[[Actor, Sequence[Any]], None]
+    publish: Callable[[Actor, Sequence[Changed]], None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
@@ -41,11 +59,13 @@ class Description:
     ``/api/v1/sites``). ``key`` is the field that an object is called by. ``menu``: where the main menu has it, None for
     nowhere. ``scope``: the query of what an actor may see of it. ``checks`` are called with (actor, object, whether it
     is new) before a change is flushed and raise Invalid, Conflict or Forbidden; ``removable`` before a deletion.
-    ``changing`` replaces what records a change, where more than a change record comes of one. ``template`` has macros
-    for cells of the list; ``beside`` gives them values for a page of objects; ``above`` is a template that stands above
-    the list, ``form_note`` a text above the form; ``panels`` are templates that the page of an object shows below its
-    fields. ``beside_form``: a template below the form. ``more_fields``: those that people added. ``loads``: options of SQLAlchemy for what
-    a list reads beside its references.
+    ``changing`` replaces what records a change, where more than a change record comes of one; ``many`` does the same for
+    many objects at once, with few queries; rows that set a field of ``one_by_one`` are flushed one after the other, for
+    its check looks at other objects. ``natural``: the fields that a line of CSV without an id is recognized by, by
+    default those that are unique, else ``key``. ``template`` has macros for cells of the list; ``beside`` gives them
+    values for a page of objects; ``above`` is a template that stands above the list, ``form_note`` a text above the form;
+    ``panels`` are templates that the page of an object shows below its fields. ``beside_form``: a template below the form.
+    ``more_fields``: those that people added. ``loads``: options of SQLAlchemy for what a list reads beside its references.
     """
 
     name: str
@@ -66,6 +86,9 @@ class Description:
     checks: Sequence[Callable[[Actor, Any, bool], None]] = ()
     removable: Sequence[Callable[[Actor, Any], None]] = ()
     changing: Changing | None = None
+    many: Many | None = None
+    one_by_one: Collection[str] = ()
+    natural: Sequence[str] = ()
     search: Callable[[str], Any] | None = None
     template: str | None = None
     beside: Callable[[Sequence[Any]], Mapping[str, Any]] | None = None
@@ -160,6 +183,13 @@ class Description:
             elif text in by_id and not same:
                 answer[text] = by_id[text]
         return answer
+
+    def natural_fields(self) -> list[Field]:
+        """The fields that a line of CSV without an id is recognized by."""
+        fields = [one for one in self.all_fields() if not isinstance(one, Computed)]
+        if self.natural:
+            return [one for one in fields if one.name in self.natural]
+        return [one for one in fields if one.unique] or [one for one in fields if one.name == self.key]
 
     def references(self) -> Iterator[Reference | References]:
         """Its fields that refer to other descriptions."""

@@ -13,6 +13,7 @@ from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import history
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe import restoring, scope, services, tabular
+from ezadmin_cmdb.describe.bulkpages import BulkPages
 from ezadmin_cmdb.describe.description import Description, find
 from ezadmin_cmdb.describe.fields import Field, MultiSelect, Reference, References
 from ezadmin_cmdb.describe.query import Filter, Query, chosen, options, page, parse
@@ -37,9 +38,9 @@ def actions(description: Description) -> list[str]:
     if description.creatable:
         found.append("new")
     if description.changeable:
-        found += ["edit", "restore"]
+        found += ["edit", "restore", "bulk", "import_file", "job", "job_errors"]
     if description.deletable:
-        found.append("delete")
+        found += ["delete", "bulk_delete", "deletion"]
     return found
 
 
@@ -60,6 +61,12 @@ def add(bp: Blueprint, description: Description, wanted: Collection[str]) -> Non
         ("export", "/export.csv", description.view, ["GET"]),
         ("options", "/options", description.view, ["GET"]),
         ("new", "/new", description.change, ["GET", "POST"]),
+        ("bulk", "/bulk", description.change, ["GET", "POST"]),
+        ("bulk_delete", "/bulk-delete", description.delete, ["POST"]),
+        ("import_file", "/import", description.change, ["GET", "POST"]),
+        ("job", "/jobs/<int:job_id>", description.change, ["GET", "POST"]),
+        ("job_errors", "/jobs/<int:job_id>/errors.csv", description.change, ["GET"]),
+        ("deletion", "/deletions/<int:job_id>", description.delete, ["GET", "POST"]),
         ("show", one, description.view, ["GET"]),
         ("edit", f"{one}/edit", description.change, ["GET", "POST"]),
         ("delete", f"{one}/delete", description.delete, ["GET", "POST"]),
@@ -80,7 +87,7 @@ def _view(method: Callable[..., Answer]) -> Callable[..., Answer]:
     return view
 
 
-class _Pages:
+class _Pages(BulkPages):
     """The views of one description."""
 
     def __init__(self, description: Description) -> None:

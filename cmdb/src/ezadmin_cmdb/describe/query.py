@@ -254,10 +254,10 @@ def page(actor: Actor, description: Description, query: Query) -> Page:
     return Page(load(description, ids), total, number, query.size)
 
 
-def load(description: Description, ids: Sequence[Any]) -> list[Any]:
-    """Objects in the order of their ids, with what they refer to."""
+def load(description: Description, ids: Sequence[Any], fresh: bool = False) -> list[Any]:
+    """Objects in the order of their ids, with what they refer to; ``fresh``: as the database has them now."""
     model = description.model
-    query = select(model).where(model.id.in_(ids))
+    query = select(model).where(model.id.in_(ids)).execution_options(populate_existing=fresh)
     for one in description.references():
         loading = joinedload if isinstance(one, Reference) else selectinload
         query = query.options(loading(getattr(model, one.name)))

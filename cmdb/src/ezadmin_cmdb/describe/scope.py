@@ -81,25 +81,32 @@ class Seen:
     fields: Mapping[str, list[Any]]
 
 
+def differences(actor: Actor, description: Description, fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Fields of a change, ``{field: [before, after]}``, without the hosts that the actor may not see."""
+    hidden = {one.name for one in description.all_fields() if one.name in fields and _hidden_from(actor, one)}
+    if not hidden:
+        return dict(fields)
+    ids = _visible_ids(actor)
+    return {
+        name: [_without(value, ids) for value in values] if name in hidden else values
+        for name, values in fields.items()
+    }
+
+
 def history(actor: Actor, description: Description, found: History) -> History:
     """Changes without the hosts that the actor may not see."""
-    hidden = {one.name for one in description.all_fields() if _hidden_from(actor, one)}
-    if not hidden:
+    if not any(_hidden_from(actor, one) for one in description.all_fields()):
         return found
-    ids = _visible_ids(actor)
     items = []
     for one in found.items:
-        fields = {
-            name: [_without(value, ids) for value in values] if name in hidden else values
-            for name, values in one.fields.items()
-        }
+        fields = differences(actor, description, one.fields)
         items.append(
             Seen(
                 one.id, one.time, one.actor, one.source, one.request_id, one.action, one.object_type, one.object_id,
                 one.object_name, fields,
             )
         )  # fmt: skip
-    return replace(found, items=items)  # type: ignore[arg-type]
+    return replace(found, items=items)
 
 
 def _without(value: Any, ids: frozenset[str]) -> Any:

@@ -53,7 +53,7 @@ def create(actor: Actor, description: Description, values: Mapping[str, Any]) ->
     rights.require(actor, description.change)
     obj = description.model()
     with _changing(actor, description, obj, new=True):
-        _set(actor, description, obj, values, new=True)
+        assign(actor, description, obj, values, new=True)
     return obj
 
 
@@ -61,7 +61,7 @@ def update(actor: Actor, description: Description, obj: Any, values: Mapping[str
     """Change some fields of an object. Raises Forbidden, Invalid, Conflict."""
     _require(actor, description, description.change, obj)
     with _changing(actor, description, obj, new=False):
-        _set(actor, description, obj, values, new=False)
+        assign(actor, description, obj, values, new=False)
 
 
 def delete(actor: Actor, description: Description, obj: Any) -> None:
@@ -86,17 +86,26 @@ def delete(actor: Actor, description: Description, obj: Any) -> None:
 def dependants_of(description: Description, obj: Any) -> list[tuple[Description, Field, int]]:
     """What refers to an object and keeps it from being deleted: (description, its field, how many)."""
     found: list[tuple[Description, Field, int]] = []
+    for other, one, column in _referring(description):
+        count = db.session.scalar(select(func.count()).select_from(other.model).where(column == obj.id))
+        if count:
+            found.append((other, one, count))
+    return found
+
+
+def referring(description: Description) -> list[tuple[Description, Any]]:
+    """Where others may refer to its objects and keep them from being deleted: (description, column)."""
+    return [(other, column) for other, _field, column in _referring(description)]
+
+
+def _referring(description: Description) -> Iterator[tuple[Description, Field, Any]]:
     for other in known():
         for one in other.references():
             if isinstance(one, Reference) and one.to == description.name and not one.through:
                 column = one.column(other.model)
                 foreign = next(iter(column.property.columns[0].foreign_keys))
-                if foreign.ondelete == "CASCADE":
-                    continue  # it is a part, and goes with it
-                count = db.session.scalar(select(func.count()).select_from(other.model).where(column == obj.id))
-                if count:
-                    found.append((other, one, count))
-    return found
+                if foreign.ondelete != "CASCADE":  # else it is a part, and goes with it
+                    yield other, one, column
 
 
 def snapshot(description: Description, obj: Any) -> dict[str, Any]:
@@ -166,7 +175,11 @@ def _require(actor: Actor, description: Description, permission: str, obj: Any) 
             raise rights.refusal(actor, permission, description.name, obj.id)
 
 
-def _set(actor: Actor, description: Description, obj: Any, values: Mapping[str, Any], new: bool) -> None:
+def assign(actor: Actor, description: Description, obj: Any, values: Mapping[str, Any], new: bool) -> None:
+    """Check values and give them to an object, without flushing. Raises Invalid, Conflict, Forbidden: see ``checks``.
+
+    No value is given if one of them is wrong; after an error of ``checks`` the object must be thrown away.
+    """
     wrong: dict[str, str] = {}
     checked: dict[str, Any] = {}
     for one in description.all_fields():
@@ -224,13 +237,18 @@ def _kept_or_refused(description: Description) -> Iterator[None]:
         with db.session.begin_nested():
             yield
     except IntegrityError as error:
-        code, text = (*error.orig.args, 0, "")[:2] if error.orig is not None else (0, "")
-        if code == DUPLICATE:
-            key = str(text).rpartition(" for key ")[2].strip("'\"")
-            taken = [one for one in description.all_fields() if one.unique]
-            named = next((one for one in taken if key.endswith(f"_{one.name}")), taken[0] if taken else None)
-            label = named.label if named else _("name")
-            raise Conflict(_("There is one with this %(label)s already.", label=label)) from error
-        if code == REFERRED:
-            raise Conflict(_("It is still used by others.")) from error
-        raise
+        raise conflict(description, error) from error
+
+
+def conflict(description: Description, error: IntegrityError) -> Exception:
+    """What the database refused, as an error for users; the error itself if it is not theirs."""
+    code, text = (*error.orig.args, 0, "")[:2] if error.orig is not None else (0, "")
+    if code == DUPLICATE:
+        key = str(text).rpartition(" for key ")[2].strip("'\"")
+        taken = [one for one in description.all_fields() if one.unique]
+        named = next((one for one in taken if key.endswith(f"_{one.name}")), taken[0] if taken else None)
+        label = named.label if named else _("name")
+        return Conflict(_("There is one with this %(label)s already.", label=label))
+    if code == REFERRED:
+        return Conflict(_("It is still used by others."))
+    return error

@@ -13,13 +13,13 @@ from sqlalchemy import ColumnElement, false, or_, select
 from sqlalchemy.orm import selectinload
 
 from ezadmin_cmdb.database import db
-from ezadmin_cmdb.datacenter.placed import place_fields
+from ezadmin_cmdb.datacenter.placed import PLACE_FIELDS, place_fields
 from ezadmin_cmdb.datacenter.placement import check_place
 from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
 from ezadmin_cmdb.describe.fields import AGENT, PERSON
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
-from ezadmin_cmdb.hosts import schemas, services, states, values
+from ezadmin_cmdb.hosts import many, schemas, services, states, values
 from ezadmin_cmdb.hosts.labels import effective
 from ezadmin_cmdb.hosts.labels import loads as label_loads
 from ezadmin_cmdb.hosts.models import Address, Host, HostLabel, Nic
@@ -139,6 +139,9 @@ HOST = register(
         scope=services.visible,
         changing=services.changing,
         checks=[check_place],
+        one_by_one=PLACE_FIELDS,
+        many=many.MANY,
+        natural=("serial", "hostname", "name"),
         search=_search,
         beside=_pulses,
         template="hosts/_cells.html",

@@ -90,6 +90,22 @@
     }
   });
 
+  // Rows that are chosen: all of a page at once, and how many there are.
+  document.addEventListener("change", (event) => {
+    const all = event.target.dataset.checkAll;
+    if (all) {
+      for (const box of document.querySelectorAll(`input[type="checkbox"][name="${all}"]`)) box.checked = event.target.checked;
+    }
+    const shown = document.querySelector("[data-chosen]");
+    if (shown) {
+      const count = document.querySelectorAll('input[form="bulk"][name="id"]:checked').length;
+      shown.textContent = count ? `${shown.dataset.chosen} ${count}` : "";
+    }
+    // Who writes in a control of the form for many wants it to be set.
+    const mode = event.target.closest("[data-tri]")?.querySelector("select[name^='mode.']");
+    if (mode && mode !== event.target && mode.value === "") mode.value = "set";
+  });
+
   // What renews itself must not close what the reader has opened, and need not be fetched while nobody looks.
   document.addEventListener("htmx:beforeRequest", (event) => {
     const timer = (event.detail.elt.getAttribute("hx-trigger") || "").startsWith("every");

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from ezadmin_cmdb.database import db
 
 _log = logging.getLogger("ezadmin_cmdb.web")
+FILE_MAX = 17 << 20
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
 
 CONTENT_SECURITY_POLICY = "; ".join([
@@ -39,10 +40,17 @@ csrf = CSRFProtect()
 
 def init_app(app: Flask) -> None:
     """Begin, secure and end requests."""
+    app.url_value_preprocessor(_allow_files)  # before the token of the form is looked for, which reads the request
     csrf.init_app(app)
     app.before_request(_begin)
     app.after_request(_end)
     app.after_request(_secure)
+
+
+def _allow_files(endpoint: str | None, values: dict[str, object] | None) -> None:
+    """An import may be larger than any other request."""
+    if endpoint is not None and endpoint.endswith(".import_file"):
+        request.max_content_length = FILE_MAX
 
 
 def _begin() -> None:

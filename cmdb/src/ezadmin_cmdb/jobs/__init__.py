@@ -1,0 +1,1 @@
+"""Work on many rows that is looked at before it is written: bulk changes, deletions, imports."""
