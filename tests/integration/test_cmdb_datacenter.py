@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,8 +22,8 @@ from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes.models import Change
-from ezadmin_cmdb.database import db, unit_of_work
-from ezadmin_cmdb.datacenter import placement
+from ezadmin_cmdb.database import db, unit_of_work, utc_now
+from ezadmin_cmdb.datacenter import placement, reminders
 from ezadmin_cmdb.datacenter.racks import Rack
 from ezadmin_cmdb.describe import services
 from ezadmin_cmdb.describe.description import find
@@ -102,7 +103,7 @@ def make_host(n: int) -> Any:
 def test_what_is_in_the_way_is_named() -> None:
     put(1, 10, 4)
     for unit, height in ((10, 1), (13, 2), (8, 3), (9, 20)):
-        with pytest.raises(Invalid, match="Host 1 .* U10–U13 of rack Rack 1") as wrong:
+        with pytest.raises(Invalid, match=r"Host 1 .* U10–U13 of rack Rack 1") as wrong:
             put(2, unit, height)
         assert "rack_unit" in str(wrong.value.fields or wrong.value.field)
         db.session.expire_all()
@@ -241,7 +242,7 @@ def test_by_page_and_api(app: Flask, client: FlaskClient) -> None:
         ("Host 1", 3, 2),
         ("Host 2", 5, 1),
     ]
-    assert units["load"]["taken"] == 3
+    assert units["usage"]["taken"] == 3
     assert units["free"]["front"] == [{"lowest": 1, "units": 2}, {"lowest": 6, "units": 37}]
     assert client.get("/api/v1/racks/space?units=38").json == []
     assert [one["name"] for one in client.get("/api/v1/racks/space?units=37").json] == ["Rack 1"]
@@ -401,3 +402,78 @@ def test_a_room_that_moves_takes_its_hosts_along_with_few_queries() -> None:
     assert [one["name"] for one in moved.fields["site"]] == ["Site 1", "Site 4"] or moved.fields["site"][1][
         "name"
     ] == "Site 4"
+
+
+# -- what ends ---
+
+
+TODAY = date(2026, 11, 24)
+
+
+def contract(name: str, **more: Any) -> Any:
+    return services.create(KIM, find("contract"), {"name": name, "kind": "lease", **more})
+
+
+@pytest.mark.usefixtures("context")
+def test_what_ends_within_so_many_days() -> None:
+    contract("near", end=TODAY + timedelta(days=20), notice=10)
+    contract("far", end=TODAY + timedelta(days=150), notice=90)
+    contract("over", end=TODAY - timedelta(days=31))
+    contract("just over", end=TODAY - timedelta(days=1))
+    services.update(KIM, find("host"), make_host(1), {"warranty_end": TODAY + timedelta(days=90)})
+    services.update(KIM, find("host"), make_host(2), {"warranty_end": TODAY, "state": "retired"})
+    services.update(KIM, find("device"), make("device", 1), {"warranty_end": TODAY + timedelta(days=30)})
+
+    def found(days: int, actor: Any = KIM) -> list[tuple[str, str, int, int]]:
+        return [
+            (one.kind, one.name, one.left, one.threshold)
+            for one in reminders.endings(actor, days, TODAY)
+            if one.name not in ("Contract 1", "Customer 1")
+        ]
+
+    assert found(30) == [
+        ("contract", "just over", -1, 0), ("notice", "near", 10, 30), ("contract", "near", 20, 30),
+        ("device", "Device 1", 30, 30),
+    ]  # fmt: skip
+    assert found(90)[4:] == [("notice", "far", 60, 60), ("host", "Host 1", 90, 90)]
+    lee = accounts.create_user(KIM, "lee", PASSWORD, admin=False)
+    role = services.create(KIM, find("role"), {"name": "r", "permissions": ["device.view"]})
+    services.create(KIM, find("grant"), {"user": lee, "role": role})
+    assert found(90, Actor("lee", "ui", rights_of(lee))) == [("device", "Device 1", 30, 30)]
+
+
+@pytest.mark.usefixtures("context")
+def test_each_threshold_is_told_once() -> None:
+    one = contract("c", end=TODAY + timedelta(days=100))
+    told = []
+    for day in range(0, 140):
+        now = TODAY + timedelta(days=day)
+        for _ in range(2):
+            due = [found for found in reminders.endings(KIM, 90, now) if found.name == "c"]
+            told += [now] * reminders.note(due)
+    assert [(now - TODAY).days for now in told] == [10, 40, 70, 100]
+    services.update(KIM, find("contract"), one, {"end": TODAY + timedelta(days=400)})
+    assert reminders.note(reminders.endings(KIM, 90, TODAY + timedelta(days=350))) == 1, "another end, another reminder"
+    rows = db.session.scalars(select(reminders.Reminder).order_by(reminders.Reminder.id)).all()
+    assert [row.id for row in rows] == [1, 2, 3, 4, 5]
+
+
+def test_what_ends_stands_on_the_first_page_its_own_and_in_the_api(app: Flask, client: FlaskClient) -> None:
+    assert "Nothing ends within 30 days" in client.get("/reminders/?days=30").text
+    today = utc_now().date()
+    with app.test_request_context(), unit_of_work():
+        contract("<i>near", end=today + timedelta(days=20), notice=5)
+        contract("far", end=today + timedelta(days=80))
+    for path in ("/", "/reminders/"):
+        page = client.get(path).text
+        assert "&lt;i&gt;near" in page
+        assert page.index("Notice of a contract") < page.index("End of a contract")
+        assert "in 15 days" in page
+        assert "in 80 days" in page
+    assert "far" not in client.get("/reminders/?days=60").text.split("<main")[1]
+    found = client.get("/api/v1/reminders?days=30").json
+    assert [(one["kind"], one["type"], one["left"]) for one in found] == [
+        ("notice", "contract", 15),
+        ("contract", "contract", 20),
+    ]
+    assert client.get("/api/v1/reminders?days=-1").status_code == 422

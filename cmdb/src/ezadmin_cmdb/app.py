@@ -22,6 +22,7 @@ from ezadmin_cmdb.datacenter import customers as _customers
 from ezadmin_cmdb.datacenter import device_types as _device_types
 from ezadmin_cmdb.datacenter import devices as _devices
 from ezadmin_cmdb.datacenter import racks as _racks
+from ezadmin_cmdb.datacenter import reminders as _reminders
 from ezadmin_cmdb.datacenter import rooms as _rooms
 from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.elastic import Elastic
@@ -39,7 +40,7 @@ from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 from ezadmin_cmdb.webhooks import description as _webhooks
 
-MODELS = (_accounts, _audit_models, _changes, _hosts, _jobs, _limits, _outbox, _rules)
+MODELS = (_reminders, _accounts, _audit_models, _changes, _hosts, _jobs, _limits, _outbox, _rules)
 DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _rights, _change_records, _audit, _webhooks)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 
@@ -102,6 +103,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(filter_views.bp)
     app.register_blueprint(group_views.bp)
     app.register_blueprint(datacenter_views.bp)
+    app.register_blueprint(datacenter_views.reminders)
     datacenter_views.init_app(app)
     app.register_blueprint(webhook_views.webhooks)
     app.register_blueprint(webhook_views.deliveries)

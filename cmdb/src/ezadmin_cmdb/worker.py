@@ -10,6 +10,7 @@ from types import FrameType
 from ezadmin_cmdb import own
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.audit.sender import AuditSender
+from ezadmin_cmdb.datacenter.reminding import Reminding
 from ezadmin_cmdb.hosts.consumer import StateConsumer
 from ezadmin_cmdb.hosts.keeper import StateKeeper
 from ezadmin_cmdb.jobs.runner import JobRunner
@@ -44,7 +45,7 @@ def run(settings: Settings) -> int:
     if settings.secret_key_file is not None:  # webhooks are signed with secrets that it opens
         parts.append(WebhookSender(app, settings, stopping))
     if settings.own_key is not None:
-        parts.append(AuditSender(app, settings, stopping))
+        parts += [AuditSender(app, settings, stopping), Reminding(app, settings, stopping)]
     own_producer = own.start(app, settings, "ezadmin-cmdb worker")
     for part in parts:
         part.start()

@@ -11,10 +11,11 @@ from marshmallow import Schema, fields, validate
 
 from ezadmin_cmdb.datacenter import elevation, placement
 from ezadmin_cmdb.datacenter.racks import RACK, Rack
+from ezadmin_cmdb.datacenter.reminders import KINDS, Ending, endings
 from ezadmin_cmdb.datacenter.rooms import ROOM
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.errors import Invalid
-from ezadmin_cmdb.web.access import needs
+from ezadmin_cmdb.web.access import needs, signed_in
 from ezadmin_cmdb.web.schemas import ErrorSchema
 from ezadmin_cmdb.web.signin import current_actor
 
@@ -80,9 +81,26 @@ class UnitsSchema(Schema):
     id = fields.Integer()
     name = fields.String()
     height = fields.Integer()
-    load = fields.Nested(LoadSchema)
+    usage = fields.Nested(LoadSchema)
     inside = fields.List(fields.Nested(OccupantSchema))
     free = fields.Dict(keys=fields.String(), values=fields.List(fields.Nested(RunSchema)))
+
+
+class EndingQuerySchema(Schema):
+    """How far ahead."""
+
+    days = fields.Integer(load_default=90, validate=validate.Range(0, 3650))
+
+
+class EndingSchema(Schema):
+    """Something that ends; ``left``: days until then, less than 0 for what ended."""
+
+    kind = fields.String(validate=validate.OneOf(list(KINDS)))
+    type = fields.String(attribute="model")
+    id = fields.String(attribute="object_id")
+    name = fields.String()
+    day = fields.Date()
+    left = fields.Integer()
 
 
 def _runs(runs: Any) -> list[dict[str, int]]:
@@ -122,7 +140,7 @@ def units(object_id: int) -> dict[str, Any]:
     rack = described.find(actor, RACK, str(object_id))
     inside = placement.occupants(actor, Rack.id == rack.id)
     return {
-        "id": rack.id, "name": rack.name, "height": rack.height, "load": placement.load_of([rack], inside),
+        "id": rack.id, "name": rack.name, "height": rack.height, "usage": placement.load_of([rack], inside),
         "free": {face: _runs(placement.free_ranges(rack.height, inside, (face,))) for face in placement.BOTH},
         "inside": [
             {"kind": one.kind, "id": one.id if one.name is not None else None, "name": one.name, "unit": one.unit,
@@ -130,3 +148,13 @@ def units(object_id: int) -> dict[str, Any]:
             for one in inside
         ],
     }  # fmt: skip
+
+
+@bp.route("/reminders")
+@bp.arguments(EndingQuerySchema, location="query")
+@bp.response(200, EndingSchema(many=True))
+@bp.alt_response(422, schema=ErrorSchema)
+@signed_in
+def reminders(wanted: dict[str, Any]) -> list[Ending]:
+    """Contracts, their notice, and warranties that end within so many days, or ended in the last 30."""
+    return endings(current_actor(), wanted["days"])

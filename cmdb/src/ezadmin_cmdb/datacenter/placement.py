@@ -85,10 +85,11 @@ def occupants(actor: Actor, where: ColumnElement[bool]) -> list[Occupant]:
             .where(where)
             .order_by(model.rack_unit, model.name)
         ).all()  # fmt: skip
+        seen_ids: set[Any] = set()
         if kind == "device":
-            everything, seen_ids = rights.may(actor, DEVICE.view), set()
+            everything = rights.may(actor, DEVICE.view)
         else:
-            everything, seen_ids = actor.rights.scope(HOST_VIEW).everywhere, set()
+            everything = actor.rights.scope(HOST_VIEW).everywhere
             if not everything and rows:
                 shown = visible(actor).with_only_columns(Host.id).where(Host.id.in_([row[0] for row in rows]))
                 seen_ids = set(db.session.scalars(shown))
@@ -96,7 +97,7 @@ def occupants(actor: Actor, where: ColumnElement[bool]) -> list[Occupant]:
             hidden = not everything and row[0] not in seen_ids
             found.append(
                 Occupant(
-                    kind, row[0], None if hidden else row[1], row[2], row[3], row[4] or 1, faces_of(row[5], row[6]),
+                    kind, row[0], None if hidden else row[1], int(row[2] or 0), row[3], row[4] or 1, faces_of(row[5], row[6]),
                     "" if hidden else row[7], None if hidden or seen is None else row[8], None if hidden else row[9],
                     row[10], row[11],
                 )

@@ -14,6 +14,7 @@ from ezadmin_cmdb.datacenter import elevation, placement
 from ezadmin_cmdb.datacenter.devices import DEVICE
 from ezadmin_cmdb.datacenter.placed import FACES
 from ezadmin_cmdb.datacenter.racks import RACK, Rack
+from ezadmin_cmdb.datacenter.reminders import KINDS, THRESHOLDS, Ending, endings
 from ezadmin_cmdb.datacenter.rooms import ROOM, Room
 from ezadmin_cmdb.datacenter.sites import SITE, Site
 from ezadmin_cmdb.describe import pages, query
@@ -21,11 +22,12 @@ from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.hosts.description import HOST
 from ezadmin_cmdb.rights import services as rights
-from ezadmin_cmdb.web.access import needs
+from ezadmin_cmdb.web.access import needs, signed_in
 from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint("racks", __name__, url_prefix="/racks")
 pages.add(bp, RACK, pages.actions(RACK))
+reminders = Blueprint("reminders", __name__, url_prefix="/reminders")
 RACKS_SHOWN = 20
 """Racks side by side on a page of a room: more would make it too heavy."""
 
@@ -34,7 +36,7 @@ def init_app(app: Flask) -> None:
     """What the panels of generated pages show."""
     app.jinja_env.globals.update(
         rack_panel=rack_panel, room_panel=room_panel, site_panel=site_panel, occupant_state=elevation.state,
-        occupant_href=elevation.href,
+        occupant_href=elevation.href, endings_within=endings_within, ending_kinds=KINDS,
     )  # fmt: skip
 
 
@@ -78,6 +80,20 @@ def site_panel(site: Site) -> dict[str, Any]:
         for mine in [[rack for rack in racks if rack.room_id == room.id]]
     ]
     return {"rooms": loads, "load": placement.load_of(racks, inside)}
+
+
+def endings_within(days: int) -> list[Ending]:
+    """What ends within so many days, as far as the user may see it."""
+    return endings(current_actor(), days)
+
+
+@reminders.get("/")
+@signed_in
+def index() -> str:
+    """What ends soon, of that which the user may see."""
+    days = request.args.get("days", 90, int)
+    days = days if days in THRESHOLDS and days else 90
+    return render_template("datacenter/reminders.html", days=days, endings=endings_within(days))
 
 
 @bp.get("/space")

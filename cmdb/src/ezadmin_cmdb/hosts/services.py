@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from marshmallow import ValidationError
@@ -322,7 +322,9 @@ def snapshot(host: Host) -> dict[str, Any]:
         volatile = column.startswith("agent_") and column != "agent_version"
         if column not in _NOT_A_CHANGE and not volatile and column.removesuffix("_id") not in REFERENCES:
             value = getattr(host, column)
-            fields[column] = format_time(value) if column == "boot_time" and value else value
+            if isinstance(value, date):
+                value = format_time(value) if isinstance(value, datetime) else value.isoformat()
+            fields[column] = value
     for name in REFERENCES:
         other = getattr(host, name)
         fields[name] = None if other is None else {"id": other.id, "name": other.name}
