@@ -7,10 +7,13 @@ import logging
 from typing import Any
 
 import pytest
+from kafka.errors import KafkaConnectionError
 
-from ezadmin_pipeline.directory import Directory
+from ezadmin_pipeline import directory as directory_module
+from ezadmin_pipeline.directory import Directory, NoConfiguration, TopicDirectory
 from ezadmin_wire import WireError, config
 from ezadmin_wire.config import HostKey, HostRecord, LimitRecord, Rule, RulesRecord
+from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.signing import SigningKey, VerifyKey
 
 CMDB = SigningKey.generate()
@@ -145,3 +148,15 @@ def test_rules_and_limits(directory: Directory) -> None:
     give(directory, 1, LimitRecord("system.cpu.total.norm.pct"), config.limit_key("cpu"))
     assert directory.refused == 0
     directory.catch_up()
+
+
+def test_a_command_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(self: TopicDirectory) -> None:  # Kafka's client does so after 5 s, and leaves a socket to be collected
+        raise KafkaConnectionError("Unable to bootstrap from 127.0.0.1:1")
+
+    monkeypatch.setattr(directory_module, "WAIT", 0.5)
+    monkeypatch.setattr(TopicDirectory, "_connect", connect)
+    with pytest.raises(
+        NoConfiguration, match=r"topic t\.config cannot be read within 0 s: 127\.0\.0\.1:1: Connection refused"
+    ):
+        TopicDirectory.read(KafkaConnection(bootstrap="127.0.0.1:1"), "t.config", [])

@@ -131,7 +131,7 @@ def test_the_time_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nobody_answers() -> None:
     client = ElasticClient(ElasticConnection(("http://127.0.0.1:1",)), timeout=1)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match=r"^http://127\.0\.0\.1:1: Connection refused$"):
         client.request("GET", "/_cluster/health")
     client.close()
 

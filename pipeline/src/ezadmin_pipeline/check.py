@@ -16,7 +16,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import CoordinatorNotAvailableError, GroupAuthorizationFailedError, KafkaError
 
 from ezadmin_pipeline import broker, families, install
-from ezadmin_pipeline.directory import TopicDirectory
+from ezadmin_pipeline.directory import NoConfiguration, TopicDirectory
 from ezadmin_pipeline.elastic import Elastic, ElasticClient, SignInRefused, action, reason
 from ezadmin_pipeline.epochs import KEEP_DAYS
 from ezadmin_pipeline.families import ask
@@ -29,7 +29,6 @@ from ezadmin_wire.names import DAY_MS
 OK, WARN, FAILED = "ok", "warn", "failed"
 _CLOCK_SECONDS = 5.0
 _SHARDS_SHARE = 0.9
-_CONFIG_SECONDS = 10
 _ELASTIC_SECONDS = 10.0
 _GROUP_SECONDS = 10.0
 _UNITS = {"b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40, "pb": 1 << 50}
@@ -221,17 +220,10 @@ def _may_read_group(admin: Any, group: str) -> bool:
 
 
 def _configuration(settings: Settings) -> str:
-    deadline = time.monotonic() + _CONFIG_SECONDS
-
-    def keep_alive() -> None:
-        if time.monotonic() > deadline:
-            raise Problem(f"topic {settings.names.config} cannot be read within {_CONFIG_SECONDS} s")
-
-    directory = TopicDirectory(settings.kafka, settings.names.config, settings.verify_keys(), keep_alive)
     try:
-        directory.catch_up()
-    finally:
-        directory.close()
+        directory = TopicDirectory.read(settings.kafka, settings.names.config, settings.verify_keys())
+    except NoConfiguration as error:
+        raise Problem(str(error)) from error
     if directory.refused:
         raise Problem(
             f"{directory.refused} record(s) are not signed by a key of config_public_key; is it the key that "

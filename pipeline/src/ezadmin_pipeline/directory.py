@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from ezadmin_pipeline import broker
 from ezadmin_pipeline.lines import host_prefix
@@ -18,8 +18,14 @@ from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.signing import VerifyKey
 
 _log = logging.getLogger(__name__)
+WAIT = 10.0
+"""Seconds that a command, for which a person waits, tries to read the configuration."""
 MAX_MET = 100_000
 """Hosts of foreign topics whose names are remembered."""
+
+
+class NoConfiguration(Exception):
+    """The configuration cannot be read now."""
 
 
 class Host:
@@ -104,7 +110,7 @@ class Directory:
         found = [host_id for host_id, host in self._hosts.items() if host.members["host.name"] == reference]
         if len(found) != 1:
             many = f"more than one host is named {reference}: {', '.join(found)}; give its id"
-            raise LookupError(many if found else f"no host {reference} is known")
+            raise LookupError(many if found else f"no host {reference} is known; `ezadmin-cmdb host list` lists them")
         return found[0]
 
     def find_key(self, host: str, kid: str) -> VerifyKey | None:
@@ -161,6 +167,23 @@ class TopicDirectory(Directory):
         self._kafka = kafka
         self._keep_alive = keep_alive
         self._consumer: Any = None
+        self._trouble = ""
+
+    @classmethod
+    def read(cls, kafka: KafkaConnection, topic: str, verify_keys: Sequence[VerifyKey]) -> TopicDirectory:
+        """The directory as it stands now, for a command. Raises NoConfiguration after :data:`WAIT` seconds, KafkaRefused."""
+        deadline = time.monotonic() + WAIT
+
+        def keep_alive() -> None:
+            if time.monotonic() > deadline:
+                raise NoConfiguration(f"topic {topic} cannot be read within {WAIT:.0f} s: {directory._trouble}")
+
+        directory = cls(kafka, topic, verify_keys, keep_alive)
+        try:
+            directory.catch_up()
+        finally:
+            directory.close()
+        return directory
 
     def _connect(self) -> Any:
         consumer = KafkaConsumer(
@@ -192,7 +215,7 @@ class TopicDirectory(Directory):
             try:
                 if self._consumer is None:
                     self._consumer = self._connect()
-                end = self._consumer.end_offsets([self._partition], timeout_ms=5_000)[self._partition]
+                end = self._end()
                 if self._consumer.position(self._partition, timeout_ms=5_000) > end:  # the topic was made anew
                     self._consumer.seek_to_beginning(self._partition)
                 while self._consumer.position(self._partition, timeout_ms=5_000) < end:
@@ -202,6 +225,16 @@ class TopicDirectory(Directory):
             except KafkaError as error:
                 self._failed(error)
                 time.sleep(0.5)
+
+    def _end(self) -> int:
+        try:
+            return int(self._consumer.end_offsets([self._partition], timeout_ms=5_000)[self._partition])
+        except KafkaTimeoutError as error:
+            topic = self._partition.topic
+            if self._consumer.partitions_for_topic(topic):
+                raise
+            text = f"topic {topic} does not exist (yet); ezadmin-pipeline setup makes it"
+            raise UnknownTopicOrPartitionError(text) from error
 
     def _read(self, timeout_ms: int) -> None:
         if self._consumer is None:
@@ -213,7 +246,8 @@ class TopicDirectory(Directory):
     def _failed(self, error: KafkaError) -> None:
         self.close()
         broker.refuse(error, self._kafka, f"read {self._partition.topic}")
-        _log.warning("the config topic cannot be read: %s", broker.explain(error, self._kafka))
+        self._trouble = broker.explain(error, self._kafka)
+        _log.warning("the config topic cannot be read: %s", self._trouble)
 
     def close(self) -> None:
         """Close the connection."""

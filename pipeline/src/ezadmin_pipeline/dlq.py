@@ -19,7 +19,8 @@ from ezadmin_pipeline.directory import Directory, TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient
 from ezadmin_pipeline.letters import KINDS, Box, Letter
 from ezadmin_pipeline.settings import Settings, SettingsError
-from ezadmin_wire.times import format_time, parse_time
+from ezadmin_wire import WireError
+from ezadmin_wire.times import format_time, now, parse_time
 
 CLASSES: dict[str, Callable[[Letter], str]] = {
     "reason": lambda letter: letter.text("reason"),
@@ -150,7 +151,15 @@ def _moment(text: str | None) -> str | None:
         return None
     if re.fullmatch(r"[1-9][0-9]{0,5}[smhd]", text):
         return format_time(datetime.now(UTC) - duration(text))
-    return format_time(parse_time(text))
+    return format_time(moment(text))
+
+
+def moment(text: str) -> datetime:
+    """A time of the command line. Raises SettingsError."""
+    try:
+        return parse_time(text)
+    except WireError as error:
+        raise SettingsError(f"{text!r} is no time: write it with its zone, such as {now()}") from error
 
 
 def duration(text: str) -> timedelta:
@@ -177,9 +186,7 @@ class _Desk:
 
 
 def _open(settings: Settings, options: argparse.Namespace) -> _Desk:
-    directory = TopicDirectory(settings.kafka, settings.names.config, settings.verify_keys(), lambda: None)
-    directory.catch_up()
-    directory.close()
+    directory = TopicDirectory.read(settings.kafka, settings.names.config, settings.verify_keys())
     elastic = ElasticClient(settings.elasticsearch)
     box = Box(settings, elastic, directory)
     choice = _choice(settings, directory, options)

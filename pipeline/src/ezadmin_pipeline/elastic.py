@@ -5,6 +5,7 @@ Only what a 8.19 or 9.x cluster and the small local distribution both have is us
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -126,7 +127,7 @@ class ElasticClient:
                 # a node that did not even take the connection has done nothing with the request: another one may
                 never_sent = isinstance(error.__cause__, (NewConnectionError, ConnectTimeoutError))
                 if not (attempts_left and never_sent):
-                    raise Unavailable(f"{self._connection}: {error.message}") from error
+                    raise Unavailable(f"{self._connection}: {_plain(error.message)}") from error
             except TransportError as error:
                 raise Unavailable(f"{self._connection}: {type(error).__name__}: {error}") from error
         raise AssertionError("there is at least one node")
@@ -134,6 +135,13 @@ class ElasticClient:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _plain(message: str) -> str:
+    """What urllib3 says of a connection, without its own names."""
+    return re.sub(
+        r"^HTTPS?Connection\(.*?\): (?:Failed to establish a new connection: )?(?:\[Errno -?\d+\] )?", "", message
+    )
 
 
 def _refuses_user(answer: Any) -> bool:

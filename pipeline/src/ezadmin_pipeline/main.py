@@ -28,8 +28,8 @@ from ezadmin_pipeline import (
     upgrade,
     workers,
 )
-from ezadmin_pipeline.directory import TopicDirectory
-from ezadmin_pipeline.dlq import duration, printable
+from ezadmin_pipeline.directory import NoConfiguration, TopicDirectory
+from ezadmin_pipeline.dlq import duration, moment, printable
 from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
 from ezadmin_pipeline.replay import Replay
 from ezadmin_pipeline.rules import RuleSet
@@ -38,7 +38,7 @@ from ezadmin_pipeline.worker import Worker
 from ezadmin_wire import WireError, log
 from ezadmin_wire.own import Identity
 from ezadmin_wire.signing import SigningKey
-from ezadmin_wire.times import format_time, parse_time
+from ezadmin_wire.times import format_time
 
 _log = logging.getLogger("ezadmin_pipeline")
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(settings, options))
     except SettingsError as error:
         return _failed(str(error), 2)
-    except (install.SetupError, LookupError, WireError) as error:
+    except (install.SetupError, NoConfiguration, LookupError, WireError) as error:
         return _failed(str(error))
     except Unavailable as error:
         return _failed(f"Elasticsearch: {error}")
@@ -97,16 +97,12 @@ def _parser() -> argparse.ArgumentParser:
         "--member", metavar="NAME", help="name of this worker in the consumer group (else as in the settings)"
     )
     worker.add_argument("--metrics-listen", metavar="HOST:PORT", help="serve /metrics there (else as in the settings)")
+    look = command("check", _check, "ask everything that a worker needs, and say what to mend")
+    look.add_argument("--json", action="store_true", help="as JSON")
     lag.add(command)
-    bench.add(command)
-    command(
-        "identity", _identity, "who the pipeline is where it tells of itself, as JSON; makes its key if it has none"
-    )
     indices = command("indices", _indices, "list the indices, and what will be made and dropped, and when")
     indices.add_argument("--json", action="store_true", help="as JSON")
     indices.add_argument("--apply", action="store_true", help="do it now, and not when a worker next looks")
-    look = command("check", _check, "ask everything that a worker needs, and say what to mend")
-    look.add_argument("--json", action="store_true", help="as JSON")
     replay = command("replay", _replay, "index again what Kafka still keeps and Elasticsearch has lost")
     replay.add_argument("topic", choices=["metrics", "logs"])
     replay.add_argument(
@@ -123,11 +119,15 @@ def _parser() -> argparse.ArgumentParser:
         help="as `ezadmin-cmdb rules list --json` writes them; else those in force",
     )
     why = command("why", _why, "explain what was decided of the lines of a host around a time")
-    why.add_argument("host", help="host.id or name")
-    why.add_argument("time", help="ISO 8601 with zone")
+    why.add_argument("host", metavar="HOST", help="host.id or name")
+    why.add_argument("time", metavar="TIME", help="ISO 8601 with zone, such as 2026-11-24T08:15:30Z")
     why.add_argument("--within", default="30s", metavar="DURATION", help="how far from TIME (default 30s)")
     why.add_argument("--late", default="1h", metavar="DURATION", help="how late they may have been sent (default 1h)")
     dlq.add(commands, common)
+    bench.add(command)
+    command(
+        "identity", _identity, "who the pipeline is where it tells of itself, as JSON; makes its key if it has none"
+    )
     return parser
 
 
@@ -210,7 +210,7 @@ def _check(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _replay(settings: Settings, options: argparse.Namespace) -> int:
-    since = None if options.since is None else int(parse_time(options.since).timestamp() * 1000)
+    since = None if options.since is None else int(moment(options.since).timestamp() * 1000)
     elastic = ElasticClient(settings.elasticsearch)
     try:
         replay = Replay(settings, elastic, _directory(settings))
@@ -243,12 +243,12 @@ def _try(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _why(settings: Settings, options: argparse.Namespace) -> int:
-    moment, within, late = parse_time(options.time), duration(options.within), duration(options.late)
+    around, within, late = moment(options.time), duration(options.within), duration(options.late)
     directory = _directory(settings)
     elastic = ElasticClient(settings.elasticsearch)
     try:
         why = tryout.Why(settings, elastic, directory, directory.named(options.host))
-        for line in why.report(moment, within, late):
+        for line in why.report(around, within, late):
             print(printable(line))
     finally:
         elastic.close()
@@ -256,10 +256,7 @@ def _why(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _directory(settings: Settings) -> TopicDirectory:
-    directory = TopicDirectory(settings.kafka, settings.names.config, settings.verify_keys(), lambda: None)
-    directory.catch_up()
-    directory.close()
-    return directory
+    return TopicDirectory.read(settings.kafka, settings.names.config, settings.verify_keys())
 
 
 if __name__ == "__main__":

@@ -40,5 +40,7 @@ def configure(level: str, style: str) -> None:
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     if level != "debug":
-        # each failed connection is told here as an error, often with a traceback; our own messages say what was wrong with it
-        logging.getLogger("kafka.net").setLevel(logging.CRITICAL)
+        # each failed connection, each look for a missing topic is told here, some ten times a second or with a traceback;
+        # our own messages say what was wrong
+        for told in ("kafka.net", "kafka.cluster", "elastic_transport.node_pool"):
+            logging.getLogger(told).setLevel(logging.CRITICAL)
