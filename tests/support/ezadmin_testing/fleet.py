@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
-from ezadmin_pipeline import install
+from ezadmin_pipeline import alerts, install
 from ezadmin_pipeline.elastic import ElasticClient
 from ezadmin_testing.search import search_all
 from ezadmin_wire import config as wire
@@ -99,8 +99,8 @@ class Fleet:
             consumer.close()
 
     def lag(self) -> int:
-        """Messages of metrics and logs that no commit record covers yet, and rollup documents of commits still to be
-        written; topics made anew count from their beginning."""
+        """Messages of metrics and logs that no commit record covers yet, and rollup documents and alerts of commits
+        still to be written; topics made anew count from their beginning."""
         admin = KafkaAdminClient(bootstrap_servers=self.kafka)
         topics = [self.names.metrics, self.names.logs]
         ids = {topic["name"]: str(topic["topic_id"]) for topic in admin.describe_topics(topics)}
@@ -115,11 +115,17 @@ class Fleet:
         return lag
 
     def _unwritten(self, record: dict[str, Any]) -> int:
-        docs = [{"_index": index, "_id": identity} for identity, index, _, _ in record["pending"]["rollups"]]
+        pending = record["pending"]
+        docs = [{"_index": index, "_id": identity} for identity, index, _, _ in pending["rollups"]]
+        docs += [
+            {"_index": self.names.alerts_index(alert["@timestamp"]), "_id": alerts.identity(alert)}
+            for alert in pending["alerts"]
+        ]
         if not docs:
             return 0
         _, answer = self.elastic.request("POST", "/_mget", body=orjson.dumps({"docs": docs}))
-        return sum(doc.get("_version", 0) < record["commit"] for doc in answer["docs"])
+        versions = [record["commit"]] * len(pending["rollups"]) + [1] * len(pending["alerts"])
+        return sum(doc.get("_version", 0) < version for doc, version in zip(answer["docs"], versions, strict=True))
 
     def search_all(self, pattern: str, source: bool) -> list[dict[str, Any]]:
         """All hits of the indices that match, with what was written just before."""
