@@ -178,14 +178,14 @@ def test_every_change_is_recorded_and_is_a_revision() -> None:
     assert [change.fields for change in changes()[1:]] == [
         {"name": ["web1", "web9"]},
         {"labels": [{"site": "seoul"}, {"rack": "r1"}]},
-        {"state": ["active", "quarantined"]},
+        {"state": ["new", "quarantined"]},
         {"keys": [{public.kid: "valid"}, {public.kid: "revoked"}]},
     ]
     with pytest.raises(Conflict, match="revoked"):
         services.add(KIM, ID, "web9", public.public.hex(), {})
     with pytest.raises(NotFound, match=public.kid):
         services.revoke_key(KIM, host, "0" * 16)
-    with pytest.raises(Invalid, match="one of active"):
+    with pytest.raises(Invalid, match="one of new, active"):
         services.set_state(KIM, host, "lost")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def test_values_of_every_kind_are_restored(app: Flask, client: FlaskClient) -> N
         change, where = newest("site").id, f"/sites/{site.id}"
     guard = {"csrf_token": csrf(client)}
     page = client.get(f"{where}/history").text
+    assert re.search(r'class="before">\s*In operation\s*</td><td class="after">\s*Closed', page), "in words"
     assert page.count('class="restore"><form') == 5, "each field of the change, none of the creation"
     for name in values:
         answer = client.post(f"{where}/restore", data={**guard, "change": change, "field": name})

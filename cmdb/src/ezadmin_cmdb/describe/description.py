@@ -17,6 +17,7 @@ from sqlalchemy import Select, false, or_, select
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe.fields import Computed, Field, Reference, References, WireField
+from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.rights import permissions
 from ezadmin_cmdb.rights.permissions import CHANGE, DELETE, VIEW
 
@@ -118,6 +119,16 @@ class Description:
         if label is None or about not in ("", *ABOUT_FIELDS):
             return name
         return ABOUT_FIELDS[about](label) if about else label
+
+    def recorded(self, name: str, plain: Any) -> Any:
+        """A value of a change record as people read it, where its field knows how; else as it stands there."""
+        one = next((one for one in self.all_fields() if name.rpartition(" ")[2] == one.name), None)
+        if plain is None or one is None or one.kind not in ("number", "select", "date", "moment"):
+            return plain
+        try:
+            return one.shown(one.parse(str(plain)))
+        except Invalid:  # the field was of another kind then
+            return plain
 
     def sections(self, wanted: Sequence[Field] | None = None) -> list[tuple[object, list[Field]]]:
         """Fields (all of them, or ``wanted``) under their headings, in the order in which those first appear."""
