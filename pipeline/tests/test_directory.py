@@ -160,3 +160,12 @@ def test_a_command_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> No
         NoConfiguration, match=r"topic t\.config cannot be read within 0 s: 127\.0\.0\.1:1: Connection refused"
     ):
         TopicDirectory.read(KafkaConnection(bootstrap="127.0.0.1:1"), "t.config", [])
+
+
+def test_of_hosts_that_anyone_may_make_up_the_last_are_remembered(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "MAX_MET", 2)
+    for name in ("a", "b", "c"):
+        directory.meet(f"id-{name}", name, ("foreign", "t"))
+    assert [directory.host(f"id-{name}").members["host.name"] for name in ("a", "b", "c")] == ["id-a", "b", "c"]

@@ -20,8 +20,8 @@ from ezadmin_wire.signing import VerifyKey
 _log = logging.getLogger(__name__)
 WAIT = 10.0
 """Seconds that a command, for which a person waits, tries to read the configuration."""
-MAX_MET = 100_000
-"""Hosts of foreign topics whose names are remembered."""
+MAX_MET = 20_000
+"""Hosts of foreign topics whose names are remembered, a kilobyte each: the last that were new, for anyone may make some up."""
 
 
 class NoConfiguration(Exception):
@@ -146,7 +146,7 @@ class Directory:
             raise WireError("host_taken", f"{name!r} would have the host.id {host_id}, which is a host of the cmdb's")
         if host_id not in self._met:
             if len(self._met) >= MAX_MET:
-                self._met.clear()
+                del self._met[next(iter(self._met))]
             self._met[host_id] = Host(host_id, wire.HostRecord(name=name, labels=dict([label])))
 
     def catch_up(self) -> None:

@@ -251,7 +251,9 @@ def _short(value: object) -> str:
 
 def partition_of(settings: Settings, host: str) -> int:
     """The partition of the logs topic that a host's batches are in. Raises LookupError if there is no such topic."""
-    consumer = KafkaConsumer(**settings.kafka.options(), group_id=None, bootstrap_timeout_ms=10_000)
+    consumer = KafkaConsumer(
+        **settings.kafka.options(), group_id=None, enable_auto_commit=False, bootstrap_timeout_ms=10_000
+    )
     try:
         numbers = consumer.partitions_for_topic(settings.names.logs)
     finally:
