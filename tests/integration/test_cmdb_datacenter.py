@@ -39,10 +39,10 @@ from ezadmin_wire.fields import load
 
 
 @pytest.fixture(scope="module")
-def module_app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+def module_app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
+        database=database, kafka=KafkaConnection(stack.kafka), config_signing_key=Path("none"),
+        elasticsearch=ElasticConnection((stack.elasticsearch,)),
         secret_key_file=tmp_path_factory.mktemp("web") / "secret",
     )  # fmt: skip
     app = create_app(settings)
@@ -50,7 +50,8 @@ def module_app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with app.app_context():
         migrate.upgrade(db.engine)
     yield app
-    app.extensions["ezadmin_elastic"].close()
+    for name in ("ezadmin_elastic", "ezadmin_kafka"):
+        app.extensions[name].close()
     with app.app_context():
         db.engine.dispose()
 
