@@ -15,6 +15,8 @@ from ezadmin_cmdb.audit import description as _audit
 from ezadmin_cmdb.audit import models as _audit_models
 from ezadmin_cmdb.changes import description as _change_records
 from ezadmin_cmdb.changes import models as _changes
+from ezadmin_cmdb.custom import description as _custom
+from ezadmin_cmdb.custom import models as custom
 from ezadmin_cmdb.database import ENGINE_OPTIONS, db
 from ezadmin_cmdb.datacenter import contacts as _contacts
 from ezadmin_cmdb.datacenter import contracts as _contracts
@@ -25,6 +27,7 @@ from ezadmin_cmdb.datacenter import racks as _racks
 from ezadmin_cmdb.datacenter import reminders as _reminders
 from ezadmin_cmdb.datacenter import rooms as _rooms
 from ezadmin_cmdb.datacenter import sites as _sites
+from ezadmin_cmdb.describe import description as descriptions
 from ezadmin_cmdb.elastic import Elastic
 from ezadmin_cmdb.filters import models as _filters
 from ezadmin_cmdb.hosts import description as _host_description
@@ -41,7 +44,7 @@ from ezadmin_cmdb.web import formats, i18n
 from ezadmin_cmdb.webhooks import description as _webhooks
 
 MODELS = (_reminders, _accounts, _audit_models, _changes, _hosts, _jobs, _limits, _outbox, _rules)
-DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _rights, _change_records, _audit, _webhooks)
+DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _custom, _rights, _change_records, _audit, _webhooks)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 
 The order is that of the menus.
@@ -56,6 +59,9 @@ class Application(Flask):
 
 def create_core(settings: Settings) -> Flask:
     """The application without pages: database, languages; connects to nothing yet."""
+    for one in descriptions.known():
+        if one.extensible and not hasattr(one.model, "tag_links"):
+            custom.extend(one.model, one.name)
     app = Application("ezadmin_cmdb")
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = ENGINE_OPTIONS
@@ -69,7 +75,6 @@ def create_app(settings: Settings) -> Flask:
     """The application with pages and API; connects to nothing yet. Raises SettingsError."""
     from ezadmin_cmdb.accounts import views as account_views
     from ezadmin_cmdb.datacenter import views as datacenter_views
-    from ezadmin_cmdb.describe import description as descriptions
     from ezadmin_cmdb.describe import pages, scope
     from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.hosts import views as host_views

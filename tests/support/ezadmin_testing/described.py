@@ -184,6 +184,16 @@ SAMPLES: dict[str, Sample] = {
         form=lambda n: {"user": f"User {n}", "role": f"Role {n}", "group": f"Group {n}"},
         change={"group": ""},
     ),
+    "tag": Sample(
+        form=lambda n: {"name": f"Tag {n}", "color": "red", "description": "=1+1"}, change={"color": "blue"}
+    ),
+    "custom_field": Sample(
+        form=lambda n: {
+            "object_type": "site", "name": f"n{n}", "label_en": f"Number {n}", "label_ko": f"번호 {n}", "kind": "number",
+            "least": "1", "most": "9", "digits": "0", "initial": "3", "position": "1",
+        },
+        change={"hint": "changed"},
+    ),
     "change": Sample(make=_change),
     "denial": Sample(make=_denial),
     "webhook": Sample(

@@ -17,6 +17,7 @@ from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, fields, validate
 
 from ezadmin_cmdb.changes import history
+from ezadmin_cmdb.custom.kinds import ALL, Custom, from_json
 from ezadmin_cmdb.describe import bulkapi, restoring, scope, services
 from ezadmin_cmdb.describe.description import Description
 from ezadmin_cmdb.describe.fields import (
@@ -41,6 +42,7 @@ from ezadmin_cmdb.web.signin import current_actor
 _OPERATORS = {
     EQUALS: "is this; again for alternatives", NOT: "is none of these", CONTAINS: "contains this",
     LEAST: "is at least this", MOST: "is at most this", EMPTY: "true: has no value; false: has one",
+    ALL: "are all of these",
 }  # fmt: skip
 
 
@@ -110,7 +112,10 @@ def represent(description: Description, obj: Any, names: tuple[str, ...] = ()) -
     """An object as the API's schemas write it; ``names``: only these fields, and the id."""
     shown, actor = {"id": obj.id}, current_actor()
     for one in description.all_fields():
-        if not names or one.name in names:
+        if isinstance(one, Custom):
+            if not names or "custom" in names:
+                shown.setdefault("custom", {})[one.definition.name] = one.plain(scope.seen(actor, one, obj))
+        elif not names or one.name in names:
             value = scope.seen(actor, one, obj)
             shown[one.name] = one.plain(value) if isinstance(one, (Reference, References)) else value
     return shown
@@ -120,8 +125,16 @@ def read_schema(description: Description) -> type[Schema]:
     """How an object is read."""
     members: dict[str, Any] = {"id": description.id_schema(required=True)}
     for one in description.all_fields():
-        members[one.name] = _readable(one)
+        if not isinstance(one, Custom):
+            members[one.name] = _readable(one)
+    if description.extensible:
+        members["custom"] = _custom()
     return Schema.from_dict(members, name=_class_name(description))
+
+
+def _custom() -> WireField:
+    about = {"description": "custom fields by their names; which there are, /custom-fields says"}
+    return fields.Dict(keys=fields.String(), values=fields.Raw(allow_none=True), metadata=about)
 
 
 def _readable(one: Field) -> WireField:
@@ -139,9 +152,11 @@ def write_schema(description: Description, partial: bool) -> type[Schema]:
     """How an object is written; ``partial``: what is not given stays."""
     members: dict[str, Any] = {}
     for one in description.all_fields():
-        if one.editable:
+        if one.editable and not isinstance(one, Custom):
             needed = one.required and not partial
             members[one.name] = one.schema(required=needed, allow_none=not one.required, **one.described())
+    if description.extensible:
+        members["custom"] = _custom()
     made = Schema.from_dict(members, name=f"{_class_name(description)}{'Patch' if partial else 'New'}")
     made.Meta.unknown = RAISE
     return made
@@ -160,7 +175,7 @@ def query_schema(description: Description) -> type[Schema]:
         "fields": fields.String(metadata={"description": "only these fields, by commas"}),
     }
     for one in description.all_fields():
-        for operator in one.operators if one.filterable else ():
+        for operator in one.operators if one.filterable and not isinstance(one, Custom) else ():
             members[f"{one.name}__{operator}" if operator else one.name] = _filter_schema(one, operator)
     return Schema.from_dict(members, name=f"{_class_name(description)}Query")
 
@@ -171,7 +186,7 @@ def _filter_schema(one: Field, operator: str) -> WireField:
         return fields.Boolean(metadata=about)
     if isinstance(one, Number) and operator in (LEAST, MOST):
         return fields.Float(metadata=about) if one.digits else fields.Integer(metadata=about)
-    if operator in (EQUALS, NOT, CONTAINS):
+    if operator in (EQUALS, NOT, CONTAINS, ALL):
         return fields.List(fields.String(), metadata=about)
     return fields.String(metadata=about)
 
@@ -377,7 +392,7 @@ def _version(headers: dict[str, Any]) -> str | None:
 
 def _names(description: Description, text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    known = {one.name for one in description.all_fields()} | {"id"}
+    known = {one.name for one in description.all_fields()} | {"id"} | ({"custom"} if description.extensible else set())
     if unknown := [name for name in names if name not in known]:
         raise Invalid(_("There is no field %(name)s.", name=", ".join(unknown)), "fields")
     return names
@@ -386,8 +401,10 @@ def _names(description: Description, text: str) -> tuple[str, ...]:
 def _objects(description: Description, given: dict[str, Any]) -> dict[str, Any]:
     """The values with objects in the place of ids. Raises Invalid with all that mean nothing."""
     actor, values, wrong = current_actor(), dict(given), {}
-    for one in description.references():
-        if given.get(one.name) is not None:
+    if description.extensible:
+        values |= from_json(actor, description.all_fields(), values.pop("custom", None) or {})
+    for one in description.all_fields():
+        if isinstance(one, (Reference, References)) and given.get(one.name) is not None:
             try:
                 values[one.name] = services.referred(actor, one, given[one.name], ids_only=True)
             except Invalid as error:

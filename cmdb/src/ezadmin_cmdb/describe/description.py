@@ -66,7 +66,8 @@ class Description:
     default those that are unique, else ``key``. ``template`` has macros for cells of the list; ``beside`` gives them
     values for a page of objects; ``above`` is a template that stands above the list, ``form_note`` a text above the form;
     ``panels`` are templates that the page of an object shows below its fields. ``beside_form``: a template below the form.
-    ``more_fields``: those that people added. ``loads``: options of SQLAlchemy for what a list reads beside its references.
+    ``losing``: what goes with an object that is deleted, as sentences. ``more_fields``: those that only the database
+    knows. ``loads``: options of SQLAlchemy for what a list reads beside its references.
     """
 
     name: str
@@ -97,13 +98,22 @@ class Description:
     form_note: object | None = None
     panels: Sequence[str] = ()
     beside_form: str | None = None
+    losing: Callable[[Any], Sequence[str]] | None = None
     empty_hint: object = _l("Add the first one, and it stands here.")
     more_fields: Callable[[], Sequence[Field]] | None = None
     loads: Callable[[], Sequence[Any]] | None = None
 
     def all_fields(self) -> list[Field]:
-        """The fields, those of the description first, then those that people added (``more_fields``)."""
-        return [*self.fields, *(self.more_fields() if self.more_fields else ())]
+        """The fields, those of the description first, then ``more_fields``, tags and what people added."""
+        from ezadmin_cmdb.custom.kinds import added  # it knows the kinds of fields
+
+        more = self.more_fields() if self.more_fields else ()
+        return [*self.fields, *more, *(added(self.name) if self.extensible else ())]
+
+    @property
+    def extensible(self) -> bool:
+        """Whether its objects have tags and custom fields: what administers ezadmin itself has none."""
+        return self.changeable and self.menu != "administration"
 
     def field(self, name: str) -> Field:
         """The field of this name. Raises LookupError."""
@@ -203,9 +213,9 @@ class Description:
         return [one for one in fields if one.unique] or [one for one in fields if one.name == self.key]
 
     def references(self) -> Iterator[Reference | References]:
-        """Its fields that refer to other descriptions."""
+        """Its fields that refer to other descriptions through relations of its model."""
         for one in self.all_fields():
-            if isinstance(one, (Reference, References)):
+            if isinstance(one, (Reference, References)) and not one.elsewhere:
                 yield one
 
 

@@ -62,6 +62,12 @@ class Field:
 
     kind: ClassVar[str] = "text"
     operators: ClassVar[tuple[str, ...]] = (EQUALS, NOT, CONTAINS, EMPTY)
+    elsewhere: ClassVar[bool] = False
+    """Its values stand in no column or relation of the model's own: see :mod:`ezadmin_cmdb.custom`."""
+
+    def initial(self) -> Any:
+        """What a new object has if nothing is said."""
+        return None
 
     @property
     def importable(self) -> bool:

@@ -25,6 +25,7 @@ from ezadmin_cmdb.web.signin import current_actor
 
 READ = ("index", "filter", "export", "show", "history", "options")
 OPTIONS_MAX = 300
+TAGS_MAX = 1000
 """More than these, and a reference is typed instead of chosen from a list."""
 
 Answer = str | BaseResponse | tuple[str, int]
@@ -147,6 +148,8 @@ class _Pages(BulkPages):
             return [(name if names.count(name.casefold()) == 1 else str(key), name) for key, name in found]
         if isinstance(one, MultiSelect):
             return [(key, str(text)) for key, text in one.options.items()]
+        if one.kind == "tags" and isinstance(one, References):
+            return [(name, name) for _id, name in options(current_actor(), one, TAGS_MAX) or []]
         listed = getattr(one, "choices", None)
         return [(key, str(text)) for key, text in listed.items()] if listed else None
 
@@ -223,7 +226,11 @@ class _Pages(BulkPages):
         """The form for another one, and what it sends."""
         if request.method == "GET":
             given = {one.name: request.args.get(one.name, "") for one in self.description.all_fields()}
-            return self._form(None, {**self._texts(self.description.model()), **{k: v for k, v in given.items() if v}})
+            texts = self._texts(self.description.model())
+            for one in self._editable():
+                if (value := one.initial()) is not None:
+                    texts[one.name] = value if isinstance(one, MultiSelect) else one.text(value)
+            return self._form(None, {**texts, **{k: v for k, v in given.items() if v}})
         actor = current_actor()
         try:
             obj = services.create(actor, self.description, self._values(actor))
@@ -264,7 +271,9 @@ class _Pages(BulkPages):
 
     def _sent(self) -> dict[str, str | list[str]]:
         return {
-            one.name: request.form.getlist(one.name) if isinstance(one, MultiSelect) else request.form.get(one.name, "")
+            one.name: request.form.getlist(one.name)
+            if isinstance(one, MultiSelect) or one.kind == "tags"
+            else request.form.get(one.name, "")
             for one in self._editable()
         }
 

@@ -263,7 +263,13 @@ def load(description: Description, ids: Sequence[Any], fresh: bool = False) -> l
         query = query.options(loading(getattr(model, one.name)))
     if description.loads is not None:
         query = query.options(*description.loads())
+    if description.extensible:
+        query = query.options(selectinload(model.custom_values), selectinload(model.tag_links))
     by_id = {obj.id: obj for obj in db.session.scalars(query)}
+    if description.extensible:
+        from ezadmin_cmdb.custom.kinds import preload  # it knows the models, which are described by this
+
+        preload(description.all_fields(), list(by_id.values()))
     return [by_id[one] for one in ids if one in by_id]
 
 

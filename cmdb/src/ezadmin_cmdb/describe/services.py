@@ -85,7 +85,9 @@ def delete(actor: Actor, description: Description, obj: Any) -> None:
 
 def dependants_of(description: Description, obj: Any) -> list[tuple[Description, Field, int]]:
     """What refers to an object and keeps it from being deleted: (description, its field, how many)."""
-    found: list[tuple[Description, Field, int]] = []
+    from ezadmin_cmdb.custom.description import referring as by_custom_fields
+
+    found: list[tuple[Description, Field, int]] = by_custom_fields(description, obj)
     for other, one, column in _referring(description):
         count = db.session.scalar(select(func.count()).select_from(other.model).where(column == obj.id))
         if count:
@@ -186,7 +188,8 @@ def assign(actor: Actor, description: Description, obj: Any, values: Mapping[str
         if not one.editable or (one.name not in values and not new):
             continue
         try:
-            checked[one.name] = one.check(scope.kept(actor, one, obj, values.get(one.name)))
+            given = values[one.name] if one.name in values else one.initial()
+            checked[one.name] = one.check(scope.kept(actor, one, obj, given))
         except Invalid as error:
             wrong[one.name] = str(error)
     if unknown := values.keys() - {one.name for one in description.all_fields() if one.editable}:

@@ -48,7 +48,7 @@ class Groups(fields.References):
 
 def _search(word: str) -> ColumnElement[bool]:
     """A word in names, system, hardware, addresses or labels (``name=value``)."""
-    searched = [one for one in HOST.fields if one.searched]
+    searched = [one for one in HOST.all_fields() if one.searched]
     found = [one.search(Host, word) for one in searched]
     network, mac = words.network(word), words.mac(word)
     by_address = words.within(Address.number, network) if network else Address.address.startswith(word, autoescape=True)

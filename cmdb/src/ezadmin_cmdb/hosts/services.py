@@ -14,6 +14,7 @@ from sqlalchemy.orm import selectinload, undefer
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
+from ezadmin_cmdb.custom.kinds import added
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
 from ezadmin_cmdb.hosts import states, values
@@ -100,7 +101,8 @@ def _whole() -> tuple[Any, ...]:
     """Options that load all that is recorded of hosts: a few queries, however many they are."""
     parts = (Host.labels, Host.keys, Host.disks, Host.declarations, Host.drifts)
     return (
-        *(selectinload(one) for one in parts), *(selectinload(getattr(Host, name)) for name in REFERENCES),
+        *(selectinload(one) for one in parts), selectinload(Host.custom_values), selectinload(Host.tag_links),
+        *(selectinload(getattr(Host, name)) for name in REFERENCES),
         selectinload(Host.nics).selectinload(Nic.addresses), undefer(Host.observed),
     )  # fmt: skip
 
@@ -328,6 +330,7 @@ def snapshot(host: Host) -> dict[str, Any]:
     for name in REFERENCES:
         other = getattr(host, name)
         fields[name] = None if other is None else {"id": other.id, "name": other.name}
+    fields |= {one.name: one.plain(one.get(host)) for one in added("host")}
     fields["labels"] = {label.name: label.value for label in host.labels}
     fields["keys"] = {key.kid: "revoked" if key.revoked else "valid" for key in host.keys}
     for declaration in host.declarations:
