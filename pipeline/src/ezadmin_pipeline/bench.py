@@ -132,6 +132,23 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Lets a request to stop wait: what is just being made would stand there only after all has been removed."""
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda received, frame: asked.append(received))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked:
+        raise KeyboardInterrupt
+
+
 def measure(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> Outcome:
     """Make topics and indices, write, read, and remove everything. Raises BenchFailed, KafkaError, Unavailable."""
     signer = SigningKey.generate()
@@ -154,8 +171,9 @@ def measure(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> Outc
     elastic = ElasticClient(settings.elasticsearch)
     try:
         tell(f"topics {names.prefix}.*, indices {names.prefix}-*: removed in the end")
-        install.make_topics(own.kafka, names, own.partitions)
-        install.make_templates(elastic, names, own.indices, families.data_nodes(elastic))
+        with _held_back():
+            install.make_topics(own.kafka, names, own.partitions)
+            install.make_templates(elastic, names, own.indices, families.data_nodes(elastic))
         started = time.monotonic()
         value_bytes = _produce(own, plan, signer)
         produced = time.monotonic() - started
