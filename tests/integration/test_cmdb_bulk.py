@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, csrf, empty, host_id, make, sign_in
 from flask import Flask
 from flask.testing import FlaskClient
@@ -38,6 +39,7 @@ from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.jobs import runner
 from ezadmin_cmdb.jobs import services as jobs
 from ezadmin_cmdb.jobs.models import Job, JobRow
+from ezadmin_cmdb.main import cli
 from ezadmin_cmdb.outbox.models import ConfigRecord
 from ezadmin_cmdb.rights.services import rights_of
 from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
@@ -509,6 +511,33 @@ def test_a_user_who_lost_his_right_meanwhile_writes_nothing(app: Flask) -> None:
         assert runner.run_next()
         assert db.session.scalar(select(Job.state)) == jobs.FAILED
         assert db.session.scalar(select(func.count()).select_from(Contact)) == 0
+
+
+def test_the_command(app: Flask, tmp_path: Path) -> None:
+    settings = app.extensions["ezadmin_settings"]
+    config = tmp_path / "cmdb.toml"
+    config.write_text(
+        f'database = "{settings.database}"\nconfig_signing_key = "none"\n[kafka]\nbootstrap = "127.0.0.1:1"\n'
+        f'[elasticsearch]\nurl = "http://127.0.0.1:1"\n'
+    )
+    file, errors = tmp_path / "contacts.csv", tmp_path / "errors.csv"
+    file.write_bytes("name,kind,colour\n김하늘,person,\nB,no,\n".encode("cp949"))
+
+    def run(*options: str) -> tuple[int, str]:
+        result = CliRunner().invoke(
+            cli, ["import", "contact", str(file), "--config", str(config), *options], standalone_mode=False
+        )
+        assert result.exception is None, result.output
+        return result.return_value, result.output
+
+    status, said = run("--dry-run", "--errors", str(errors))
+    assert (status, "line 3: kind: One of:" in said, "colour" in said) == (1, True, True), said
+    assert "CP949, comma: 1 new, 1 wrong; nothing written" in said
+    assert [row["name"] for row in lines(errors.read_text(encoding="utf-8"))] == ["B"]
+    assert run()[1].endswith("nothing written\n")
+    assert run("--skip-wrong")[1].endswith("1 new, 1 wrong; written\n")
+    with app.app_context():
+        assert list(db.session.scalars(select(Contact.name))) == ["김하늘"]
 
 
 # -- queries ---

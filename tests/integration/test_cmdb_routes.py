@@ -6,6 +6,7 @@ The routes come from the application itself. Those of described models are expec
 
 from __future__ import annotations
 
+import io
 import re
 import secrets
 from collections.abc import Iterator
@@ -96,10 +97,11 @@ BY_HAND = {
 }
 PAGE_ACTIONS = {
     "index": "view", "filter": "view", "export": "view", "options": "view", "show": "view", "history": "view", "new": "change",
-    "edit": "change", "restore": "change", "delete": "delete",
+    "edit": "change", "restore": "change", "delete": "delete", "bulk": "change", "bulk_delete": "delete",
+    "import_file": "change", "job": "change", "job_errors": "change", "deletion": "delete",
 }  # fmt: skip
 API_METHODS = {"GET": "view", "POST": "change", "PATCH": "change", "DELETE": "delete"}
-NOT_ABOUT_ONE = ("options", "filter", "count", "decide", "decisions")
+NOT_ABOUT_ONE = ("bulk", "bulk-delete", "import", "errors.csv", "options", "filter", "count", "decide", "decisions")
 """Endings of routes whose answer names no host."""
 BODIES = {
     "hosts_values.declare_value": {"value": "S1"},
@@ -121,7 +123,7 @@ def expected(endpoint: str, method: str) -> str | None:
     if blueprint in by_path and action in PAGE_ACTIONS:
         return f"{by_path[blueprint].name}.{PAGE_ACTIONS[action]}"
     path = blueprint.removeprefix("api_")
-    if path in by_path and action in ("list", "one", "changes"):
+    if path in by_path and action in ("list", "one", "import_file", "changes"):
         return f"{by_path[path].name}.{API_METHODS[method]}"
     return None
 
@@ -235,10 +237,21 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
     if d is not None and "object_id" in rule:
         object_id = world.fresh(d, n)
     path = re.sub(r"<(\w+:)?object_id>", str(object_id), path).replace("<uuid:host_id>", host_id(n))
-    if method == "GET":
+    if method == "GET" and "job_id" not in rule:
         return client.get(path, query_string={"units": 1} if endpoint == "api_datacenter.space" else None)
     signed_in = client.get("/account").status_code == 200
     guard = csrf(client) if signed_in else re.search(r'value="([^"]+)"', client.get("/sign-in").text)[1]  # type: ignore[index]
+    if "job_id" in rule and d is not None:
+        path = job_of(world, client, d, n, action, guard)
+        form = {"csrf_token": guard, "do": "write"}
+        return client.get(path) if method == "GET" else client.post(path, data=form)
+    if action == "import_file" and d is not None:
+        return import_of(world, client, d, n, path, guard)
+    if action == "list" and d is not None and method == "PATCH":
+        world.fresh(d, n)
+        with app.app_context(), unit_of_work():
+            asked = {"set": body(d, dict(SAMPLES[d.name].change)), "filter": "", "dry_run": True}
+        return client.patch(path, json=asked, headers={"X-CSRFToken": guard})
     if rule.startswith("/api/"):
         given: dict[str, Any] = BODIES.get(endpoint, {})
         if d is not None and action == "changes" and method == "POST":
@@ -251,6 +264,8 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
                 given = body(d, dict(SAMPLES[d.name].change) if method == "PATCH" else texts or named_anew(d, n))
         return client.open(path, method=method, json=given, headers={"X-CSRFToken": guard})
     form: dict[str, Any] = {"csrf_token": guard, "name": f"x{new_number()}", **BODIES.get(endpoint, {})}
+    if d is not None and action in ("bulk", "bulk_delete"):
+        form["id"] = str(world.fresh(d, n))
     if d is not None and action in ("new", "edit") and endpoint != "users.new":
         with app.app_context(), unit_of_work():
             prepare(d.name, n)
@@ -269,6 +284,32 @@ def change_of(world: World, d: Description, object_id: Any) -> int:
             found = db.session.scalars(mine.order_by(Change.id.desc())).first()
         assert found is not None
         return int(found.id)
+
+
+def import_of(world: World, client: FlaskClient, d: Description, n: int, path: str, guard: str) -> Any:
+    """Bring a file of CSV."""
+    column = next(one.name for one in d.all_fields() if one.importable)
+    csv = f"id,{column}\n{world.fresh(d, n)},x\n".encode()
+    if path.startswith("/api/"):
+        return client.post(f"{path}?dry_run=true", data=csv, headers={"X-CSRFToken": guard})
+    sent = {"csrf_token": guard, "file": (io.BytesIO(csv), "x.csv")}
+    return client.post(path, data=sent, content_type="multipart/form-data")
+
+
+def job_of(world: World, client: FlaskClient, d: Description, n: int, action: str, guard: str) -> str:
+    """The page of a new job of who asks; of none, if he may not begin one."""
+    form: dict[str, Any] = {"csrf_token": guard, "id": str(world.fresh(d, n)), "step": "preview"}
+    if action == "deletion":
+        made = client.post(f"/{d.path}/bulk-delete", data=form)
+    elif action == "job_errors":
+        made = import_of(world, client, d, n, f"/{d.path}/import", guard)
+    else:
+        change = SAMPLES[d.name].change
+        form |= {**change, **{f"mode.{name}": "set" if text else "clear" for name, text in change.items()}}
+        made = client.post(f"/{d.path}/bulk", data={**form, "all": "1"} if d.about_hosts else form)
+    found = re.search(r"/\d+$", made.headers.get("Location", ""))
+    page = {"deletion": "deletions"}.get(action, "jobs")
+    return f"/{d.path}/{page}{found[0] if found else '/1'}{'/errors.csv' if action == 'job_errors' else ''}"
 
 
 _numbers = iter(range(1000, 1_000_000))

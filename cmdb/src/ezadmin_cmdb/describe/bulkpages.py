@@ -60,7 +60,7 @@ class BulkPages:
         for one in fields:
             mode = request.form.get(f"mode.{one.name}", LEAVE)
             if mode == SET:
-                multi = isinstance(one, MultiSelect)
+                multi = isinstance(one, MultiSelect) or one.kind == "tags"
                 texts[one.name] = request.form.getlist(one.name) if multi else request.form.get(one.name, "")
             elif mode == CLEAR:
                 texts[one.name] = [] if isinstance(one, MultiSelect) else ""
