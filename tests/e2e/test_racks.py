@@ -15,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from ezadmin_testing.described import KIM, PASSWORD, empty, host_id, make
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from sqlalchemy import select
 from werkzeug.serving import make_server
 
 from ezadmin_cmdb import migrate
@@ -24,7 +25,11 @@ from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.describe import services
 from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.jobs.runner import JobRunner
+from ezadmin_cmdb.outbox.models import ConfigRecord
 from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
+from ezadmin_wire.config import HostRecord, host_key
+from ezadmin_wire.fields import load
 
 LANGUAGES = {"en": "en-US", "ko": "ko-KR"}
 
@@ -55,7 +60,9 @@ def app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> 
                 "rack": rack, "rack_unit": 4 * n, "rack_height": 2, "rack_depth": "full" if n % 2 else "half", "state": state,
             }  # fmt: skip
             services.update(KIM, find("host"), host, place)
-        services.update(KIM, find("host"), db.session.get(Host, host_id(1)), {"name": "웹서버-운영-서울-01.example.internal"})
+        services.update(
+            KIM, find("host"), db.session.get(Host, host_id(1)), {"name": "웹서버-운영-서울-01.example.internal"}
+        )
         device = make("device", 1)
         services.update(KIM, find("device"), device, {"rack": rack, "rack_unit": 40})
         for n in range(11, 21):
@@ -85,7 +92,9 @@ def browser() -> Iterator[Browser]:
     path = shutil.which("chromium")
     assert path, "the browser tests need chromium: apt-get install chromium fonts-noto-cjk"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        )
         yield browser
         browser.close()
 
@@ -126,8 +135,12 @@ def rack_id(app: Flask) -> int:
         return int(make("rack", 1).id)
 
 
-@pytest.mark.parametrize(("language", "scheme", "width"), [("en", "light", 1280), ("ko", "dark", 1280), ("ko", "light", 360)])
-def test_pages_are_accessible_and_fit(app: Flask, open_page: Callable[..., Page], language: str, scheme: str, width: int) -> None:
+@pytest.mark.parametrize(
+    ("language", "scheme", "width"), [("en", "light", 1280), ("ko", "dark", 1280), ("ko", "light", 360)]
+)
+def test_pages_are_accessible_and_fit(
+    app: Flask, open_page: Callable[..., Page], language: str, scheme: str, width: int
+) -> None:
     page = open_page(language, scheme, width)
     with app.app_context():
         room, site = make("room", 1).id, make("site", 1).id
@@ -178,3 +191,31 @@ def test_by_keyboard(app: Flask, open_page: Callable[..., Page]) -> None:
     assert page.evaluate("document.activeElement.closest('.elevation') !== null")
     page.keyboard.press("Enter")
     page.wait_for_url(lambda address: f"/racks/{rack_id(app)}" not in address or "/place" in address)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_rack_is_given_to_ten_servers_at_once(app: Flask, open_page: Callable[..., Page], language: str) -> None:
+    stopping = threading.Event()
+    runner = JobRunner(app, stopping)
+    runner.start()
+    try:
+        wanted = {"en": "Rack 2", "ko": "Rack 3"}[language]
+        page = open_page(language)
+        page.goto("/hosts/?" + "&".join(f"name=Host+{n}" for n in range(11, 21)))
+        page.check("[data-check-all=id]")
+        page.locator("#bulk .actions button >> nth=0").click()
+        page.select_option('[name="mode.rack"]', "set")
+        page.select_option("#rack", wanted)
+        page.locator("form.edit button[type=submit]").click()
+        page.locator("button[name=do][value=write]").click()
+        expect(page.locator("#job .alert-success")).to_be_visible()
+        page.goto(f"/hosts/?rack={wanted.replace(' ', '+')}")
+        expect(page.locator("tbody tr")).to_have_count(10)
+    finally:
+        stopping.set()
+        runner.join(10)
+    with app.app_context():
+        keys = [host_key(host_id(n)) for n in range(11, 21)]
+        records = db.session.scalars(select(ConfigRecord.body).where(ConfigRecord.key.in_(keys))).all()
+        labels = [load(HostRecord, (body or "").encode()).labels for body in records]
+    assert [(one["rack"], one["room"], one["site"]) for one in labels] == [(wanted, "Room 1", "Site 1")] * 10

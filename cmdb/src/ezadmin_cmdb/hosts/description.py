@@ -10,7 +10,7 @@ from flask import current_app
 from flask_babel import lazy_gettext as _l
 from marshmallow import fields as wire
 from sqlalchemy import ColumnElement, false, or_, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import joinedload, selectinload
 
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.datacenter.placed import PLACE_FIELDS, place_fields
@@ -146,7 +146,7 @@ HOST = register(
         beside=_pulses,
         template="hosts/_cells.html",
         loads=lambda: (
-            selectinload(Host.nics).selectinload(Nic.addresses), selectinload(Host.labels), selectinload(Host.disks),
+            selectinload(Host.nics).joinedload(Nic.addresses), selectinload(Host.labels), selectinload(Host.disks),
             *label_loads(),
         ),
         form_note=_l("What an agent observes and you change here is declared by you; emptied, it is the agent's again."),
