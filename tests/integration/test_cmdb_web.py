@@ -16,8 +16,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import update
 
 from ezadmin_cmdb import migrate
+from ezadmin_cmdb.accounts import guards
 from ezadmin_cmdb.accounts import services as accounts
-from ezadmin_cmdb.accounts.models import FailedSignIn, User, UserSession
+from ezadmin_cmdb.accounts.models import SignInGuard, User, UserSession
 from ezadmin_cmdb.actor import cli_actor
 from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.database import Base, db, unit_of_work
@@ -192,18 +193,18 @@ def test_sign_in_goes_only_to_own_pages(app: Flask) -> None:
 
 
 def test_wrong_passwords_lock_out_for_a_while(app: Flask) -> None:
-    for _ in range(accounts.FAILURES_BY_PAIR):
+    for _ in range(guards.FAILURES_BY_PAIR):
         assert sign_in(app, "wrong")[1].status_code == 401
     assert sign_in(app)[1].status_code == 429, "the right password is not even looked at"
     other = {"REMOTE_ADDR": "192.0.2.9"}
     assert sign_in(app, environ_base=other)[1].status_code == 302, "from elsewhere the user can sign in"
     with app.app_context(), unit_of_work():
-        db.session.execute(update(FailedSignIn).values(time=datetime.now(UTC) - accounts.LOCK_TIME))
+        db.session.execute(update(SignInGuard).values(until=datetime.now(UTC)))
     assert sign_in(app)[1].status_code == 302
 
 
 def test_one_address_guessing_many_names_is_locked_out(app: Flask) -> None:
-    for number in range(accounts.FAILURES_BY_ADDRESS):
+    for number in range(guards.FAILURES_BY_ADDRESS):
         assert sign_in(app, "wrong", name=f"user{number}")[1].status_code == 401
     assert sign_in(app)[1].status_code == 429
 

@@ -8,8 +8,10 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from ezadmin_cmdb.accounts import guards, second_factor
 from ezadmin_cmdb.accounts import models as _accounts
 from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.accounts import tokens as _tokens
 from ezadmin_cmdb.accounts import users as _users
 from ezadmin_cmdb.audit import description as _audit
 from ezadmin_cmdb.audit import models as _audit_models
@@ -29,7 +31,6 @@ from ezadmin_cmdb.datacenter import rooms as _rooms
 from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.describe import description as descriptions
 from ezadmin_cmdb.elastic import Elastic
-from ezadmin_cmdb.filters import models as _filters
 from ezadmin_cmdb.hosts import description as _host_description
 from ezadmin_cmdb.hosts import drifts as _drifts
 from ezadmin_cmdb.hosts import models as _hosts
@@ -44,7 +45,7 @@ from ezadmin_cmdb.web import formats, i18n
 from ezadmin_cmdb.webhooks import description as _webhooks
 
 MODELS = (_reminders, _accounts, _audit_models, _changes, _hosts, _jobs, _limits, _outbox, _rules)
-DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _custom, _rights, _change_records, _audit, _webhooks)
+DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _tokens, _custom, _rights, _change_records, _audit, _webhooks)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 
 The order is that of the menus.
@@ -73,13 +74,14 @@ def create_core(settings: Settings) -> Flask:
 
 def create_app(settings: Settings) -> Flask:
     """The application with pages and API; connects to nothing yet. Raises SettingsError."""
+    from ezadmin_cmdb.accounts import directory, provider
     from ezadmin_cmdb.accounts import views as account_views
     from ezadmin_cmdb.datacenter import views as datacenter_views
     from ezadmin_cmdb.describe import pages, scope
     from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.hosts import views as host_views
-    from ezadmin_cmdb.search import views as search_views
     from ezadmin_cmdb.rights import views as group_views
+    from ezadmin_cmdb.search import views as search_views
     from ezadmin_cmdb.status import views as status_views
     from ezadmin_cmdb.web import access, api, assets, errors, menus, requests, signin
     from ezadmin_cmdb.webhooks import views as webhook_views
@@ -101,7 +103,9 @@ def create_app(settings: Settings) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     app.extensions["ezadmin_elastic"] = Elastic(settings.elasticsearch)
     app.extensions["ezadmin_kafka"] = KafkaProbe(settings.kafka)
-    for part in (requests, signin, errors, api):
+    if settings.ldap is not None:
+        directory.check_installed()
+    for part in (requests, signin, errors, api, provider):
         part.init_app(app)
     for blueprint in (status_views.bp, search_views.bp, host_views.bp, host_views.drifts, account_views.bp, account_views.users):
         app.register_blueprint(blueprint)
@@ -124,6 +128,9 @@ def create_app(settings: Settings) -> Flask:
         current_language=i18n.locale,
         menus=menus.shown,
         seen=lambda field, obj: scope.seen(signin.current_actor(), field, obj),
+        locked_until=guards.locked_until,
+        has_second_factor=second_factor.is_on,
+        sessions_of=accounts.sessions_of,
         described=descriptions.find,
         described_or_none=descriptions.find_or_none,
         endpoints=lambda: app.view_functions,

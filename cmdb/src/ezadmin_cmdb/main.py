@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ezadmin_cmdb import __version__, migrate, own, settings, worker
 from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.accounts.commands import add_user_commands, token_commands
 from ezadmin_cmdb.actor import Actor, cli_actor
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.audit.commands import audit_commands
@@ -337,6 +338,8 @@ cli.add_command(limits_commands(command_with_app))
 cli.add_command(import_command(command_with_app))
 cli.add_command(audit_commands(command_with_app))
 cli.add_command(webhook_commands(command_with_app))
+cli.add_command(token_commands(command_with_app))
+add_user_commands(_user, command_with_app)
 
 
 if __name__ == "__main__":

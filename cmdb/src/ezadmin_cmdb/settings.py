@@ -8,8 +8,8 @@ import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,68 @@ class Web:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """What groups outside stand for here: ``teams`` by the name of a group, ``admins`` are groups of administrators.
+
+    ``create_users``: whoever is known outside has an account from his first sign-in on.
+    """
+
+    create_users: bool = True
+    teams: Mapping[str, str] = field(default_factory=dict)
+    admins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ldap:
+    """A directory that knows passwords. ``bind_dn``: who searches it; ``{name}`` and ``{dn}`` stand in the filters."""
+
+    url: str
+    base: str
+    user_filter: str = "(uid={name})"
+    name_attribute: str = "uid"
+    group_attribute: str = "memberOf"
+    group_base: str | None = None
+    group_filter: str = "(member={dn})"
+    start_tls: bool = False
+    ca_file: Path | None = None
+    bind_dn: str | None = None
+    password_file: Path | None = None
+    groups: Groups = field(default_factory=Groups)
+
+    def password(self) -> str | None:
+        """The password of ``bind_dn``. Raises SettingsError."""
+        return None if self.password_file is None else _secret(self.password_file, "[ldap] password_file")
+
+
+@dataclass(frozen=True)
+class Oidc:
+    """An OpenID Connect provider."""
+
+    issuer: str
+    client_id: str
+    client_secret_file: Path
+    title: str = "OpenID Connect"
+    scopes: str = "openid profile email"
+    name_claim: str = "preferred_username"
+    groups_claim: str = "groups"
+    groups: Groups = field(default_factory=Groups)
+
+    def secret(self) -> str:
+        """The client's secret. Raises SettingsError."""
+        return _secret(self.client_secret_file, "[oidc] client_secret_file")
+
+
+SECOND_FACTOR = ("nobody", "admins", "everybody")
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """How people sign in. ``second_factor``: of whom one is required; everybody may switch it on."""
+
+    second_factor: str = "nobody"
+
+
+@dataclass(frozen=True)
 class Hosts:
     """When a rule says that a host is silent, and when that it is retired; None for never."""
 
@@ -68,6 +130,9 @@ class Settings:
     web: Web = field(default_factory=Web)
     grafana_url: str | None = None
     hosts: Hosts = field(default_factory=Hosts)
+    sign_in: SignIn = field(default_factory=SignIn)
+    ldap: Ldap | None = None
+    oidc: Oidc | None = None
     own_key: Path | None = None
     """The key that own warnings and errors are signed with; without it they are not written as events."""
     webhooks_allow: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -140,6 +205,9 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
             "hosts",
             "own",
             "webhooks",
+            "sign_in",
+            "ldap",
+            "oidc",
         },
         where,
     )
@@ -175,6 +243,9 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         web=_web(_table(table, "web", where), f"{where}: [web]"),
         grafana_url=_url(table, "grafana_url", where),
         hosts=_hosts(_table(table, "hosts", where), f"{where}: [hosts]"),
+        sign_in=_sign_in(_table(table, "sign_in", where), f"{where}: [sign_in]"),
+        ldap=_ldap(_table(table, "ldap", where), f"{where}: [ldap]") if "ldap" in table else None,
+        oidc=_oidc(_table(table, "oidc", where), f"{where}: [oidc]") if "oidc" in table else None,
         own_key=Path(_text(own, "key", f"{where}: [own]")) if own else None,
         webhooks_allow=_networks(_table(table, "webhooks", where), f"{where}: [webhooks]"),
     )
@@ -217,6 +288,67 @@ def _networks(table: Mapping[str, Any], where: str) -> tuple[IPv4Network | IPv6N
         return tuple(ip_network(text) for text in texts)
     except ValueError as error:
         raise SettingsError(f'{where}: allow: {error}: write networks such as ["10.1.2.0/24"]') from error
+
+
+def _sign_in(table: Mapping[str, Any], where: str) -> SignIn:
+    _known(table, {"second_factor"}, where)
+    required = _text(table, "second_factor", where, "nobody")
+    if required not in SECOND_FACTOR:
+        raise SettingsError(f"{where}: second_factor = {required!r}: write one of {', '.join(SECOND_FACTOR)}")
+    return SignIn(required)
+
+
+_GROUPS = {"create_users", "teams", "admin_groups"}
+
+
+def _groups(table: Mapping[str, Any], where: str) -> Groups:
+    teams, admins = _table(table, "teams", where), table.get("admin_groups", [])
+    if not all(isinstance(one, str) and one for one in teams.values()):
+        raise SettingsError(f'{where}: teams: write "name of a group" = "name of a team"')
+    if not isinstance(admins, list) or not all(isinstance(one, str) and one for one in admins):
+        raise SettingsError(f"{where}: admin_groups = {admins!r}: write a list of names")
+    return Groups(_yes(table, "create_users", where, True), dict(teams), tuple(admins))
+
+
+def _yes(table: Mapping[str, Any], key: str, where: str, default: bool) -> bool:
+    value = table.get(key, default)
+    if not isinstance(value, bool):
+        raise SettingsError(f"{where}: {key} = {value!r}: write true or false")
+    return value
+
+
+def _ldap(table: Mapping[str, Any], where: str) -> Ldap:
+    texts = {"user_filter", "name_attribute", "group_attribute", "group_base", "group_filter", "bind_dn"}
+    files = {"ca_file", "password_file"}
+    _known(table, {"url", "base", "start_tls"} | texts | files | _GROUPS, where)
+    url, start_tls = _text(table, "url", where), _yes(table, "start_tls", where, False)
+    if not url.startswith(("ldap://", "ldaps://")):
+        raise SettingsError(f'{where}: url = {url!r}: write "ldaps://…", or "ldap://…" with start_tls = true')
+    given: dict[str, Any] = {key: _text(table, key, where) for key in texts if key in table}
+    given |= {key: Path(_text(table, key, where)) for key in files if key in table}
+    if "{name}" not in given.get("user_filter", "{name}"):
+        raise SettingsError(f'{where}: user_filter holds no {{name}}: write as "(uid={{name}})"')
+    return Ldap(url, _text(table, "base", where), start_tls=start_tls, groups=_groups(table, where), **given)
+
+
+def _oidc(table: Mapping[str, Any], where: str) -> Oidc:
+    texts = {"title", "scopes", "name_claim", "groups_claim"}
+    _known(table, {"issuer", "client_id", "client_secret_file"} | texts | _GROUPS, where)
+    given: dict[str, Any] = {key: _text(table, key, where) for key in texts if key in table}
+    issuer = _url(table, "issuer", where)
+    if issuer is None:
+        raise SettingsError(f'{where}: issuer is missing: write issuer = "https://…"')
+    secret = Path(_text(table, "client_secret_file", where))
+    return Oidc(issuer, _text(table, "client_id", where), secret, groups=_groups(table, where), **given)
+
+
+def _secret(file: Path, what: str) -> str:
+    try:
+        if file.stat().st_mode & 0o007:
+            raise SettingsError(f"{what} {file} is open to everybody; run: chmod o= {file}")
+        return file.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{what} {file}: {error.strerror}") from error
 
 
 def _url(table: Mapping[str, Any], key: str, where: str) -> str | None:

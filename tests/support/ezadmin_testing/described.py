@@ -6,8 +6,10 @@ A new model needs an entry in :data:`SAMPLES`; without, ``test_cmdb_described.py
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -17,10 +19,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.accounts.models import ApiToken
 from ezadmin_cmdb.actor import cli_actor
 from ezadmin_cmdb.audit.models import AuditEntry
 from ezadmin_cmdb.changes.models import Change
-from ezadmin_cmdb.database import Base, db
+from ezadmin_cmdb.database import Base, db, utc_now
 from ezadmin_cmdb.describe import services
 from ezadmin_cmdb.describe.description import Description, find
 from ezadmin_cmdb.describe.fields import MultiSelect, Reference, References
@@ -82,6 +85,16 @@ def _drift(n: int) -> Any:
 
 
 _serials = count()
+
+
+def _token(n: int) -> Any:
+    owner = make("user", n)
+    db.session.flush()
+    made = ApiToken(
+        user=owner, name=f"Token {n}", token_hash=secrets.token_hex(32), hint="ezt_abcd", scopes=["host.view"], networks=[],
+        expires=utc_now() + timedelta(days=9),
+    )  # fmt: skip
+    return _added(made)
 
 
 def _audit_entry(n: int) -> Any:
@@ -203,6 +216,7 @@ SAMPLES: dict[str, Sample] = {
         change={"url": "https://other.invalid/"},
     ),
     "delivery": Sample(needs=("webhook",), make=_delivery),
+    "api_token": Sample(make=_token),
     "audit_entry": Sample(make=_audit_entry),
 }  # fmt: skip
 

@@ -13,6 +13,12 @@ class SignInForm(FlaskForm):  # type: ignore[misc]
     password = PasswordField()
 
 
+class CodeForm(FlaskForm):  # type: ignore[misc]
+    """A code of the second factor."""
+
+    code = StringField()
+
+
 class PasswordForm(FlaskForm):  # type: ignore[misc]
     """The present password and a new one, twice."""
 

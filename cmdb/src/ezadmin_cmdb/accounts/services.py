@@ -1,89 +1,97 @@
-"""Signing in and out, and what belongs to an account."""
+"""Sessions and passwords, and what belongs to an account. How somebody signs in: :mod:`ezadmin_cmdb.accounts.signing_in`."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import delete, select
+from zxcvbn import zxcvbn  # type: ignore[import-untyped]
 
-from ezadmin_cmdb.accounts.models import FailedSignIn, User, UserSession
+from ezadmin_cmdb.accounts.models import LOCAL, User, UserSession
 from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.audit import services as audit
 from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db, utc_now
-from ezadmin_cmdb.errors import Conflict, DomainError, Forbidden, Invalid, NotFound
+from ezadmin_cmdb.errors import Conflict, Forbidden, Invalid, NotFound
 from ezadmin_cmdb.rights import services as rights
 
 USER_CHANGE = "user.change"
 PASSWORD_MIN = 10
 PASSWORD_MAX = 200
+GUESSES_MIN = 10**8
+HANDLE = 16
+"""So many characters of a session's hash name it on a page."""
 LANGUAGES = {"en": "English", "ko": "한국어"}
 
 SESSION_IDLE = timedelta(hours=12)
 SESSION_LIFE = timedelta(days=7)
 _SEEN_STEP = timedelta(minutes=1)
 
-LOCK_TIME = timedelta(minutes=15)
-FAILURES_BY_PAIR = 5
-FAILURES_BY_ADDRESS = 20
-FAILURES_BY_NAME = 50
-"""Within LOCK_TIME: of one name from one address, from one address, of one name (guessed from many addresses).
-
-The last is far above the first, so that a stranger cannot easily lock somebody else out.
-"""
 
 _hasher = PasswordHasher()
 _NOBODY = _hasher.hash(secrets.token_hex(16))
 """Checked where there is no such user, so that the time of the answer tells nothing."""
 
 
-class SignInRefused(DomainError):
-    """Name or password are wrong; which of them is not told."""
-
-    status = 401
-
-
-class LockedOut(DomainError):
-    """Too many failures; nothing is checked for a while."""
-
-    status = 429
-
-
-def sign_in(name: str, password: str, address: str) -> tuple[User, str]:
-    """Check name and password, open a session: (user, its token for the browser). Raises SignInRefused, LockedOut."""
-    name = name.strip()[:64]
-    if _locked(name, address):
-        minutes = int(LOCK_TIME.total_seconds() // 60)
-        raise LockedOut(_("Too many failed attempts. Try again in %(minutes)d minutes.", minutes=minutes))
-    user = db.session.scalar(select(User).where(User.name == name, User.active))
-    if not _verify(user.password_hash if user else _NOBODY, password) or user is None:
-        db.session.add(FailedSignIn(name=name, address=address))
-        raise SignInRefused(_("Name or password is wrong."))
-    if _hasher.check_needs_rehash(user.password_hash):
+def verify_password(user: User | None, password: str) -> bool:
+    """Whether it is the user's; takes as long where there is no such user, or where somebody else knows the password."""
+    local = user is not None and user.origin == LOCAL
+    right = _verify(user.password_hash if user is not None and local else _NOBODY, password)
+    if right and user is not None and _hasher.check_needs_rehash(user.password_hash):
         user.password_hash = _hasher.hash(password)
-    db.session.execute(delete(FailedSignIn).where(FailedSignIn.name == name, FailedSignIn.address == address))
-    db.session.execute(delete(FailedSignIn).where(FailedSignIn.time < utc_now() - timedelta(days=1)))
+    return right and local
+
+
+def open_session(user: User, address: str, browser: str | None) -> str:
+    """Sign a user in whose identity is proven: returns the token for the browser, a new one each time."""
     db.session.execute(delete(UserSession).where(UserSession.created < utc_now() - SESSION_LIFE))
     token = secrets.token_urlsafe(32)
-    db.session.add(UserSession(token_hash=_digest(token), user_id=user.id, address=address))
-    return user, token
-
-
-def _locked(name: str, address: str) -> bool:
-    def failures(*conditions: ColumnElement[bool]) -> int:
-        query = select(func.count()).select_from(FailedSignIn)
-        return db.session.scalar(query.where(FailedSignIn.time > utc_now() - LOCK_TIME, *conditions)) or 0
-
-    by_name, by_address = FailedSignIn.name == name, FailedSignIn.address == address
-    return (
-        failures(by_name, by_address) >= FAILURES_BY_PAIR
-        or failures(by_address) >= FAILURES_BY_ADDRESS
-        or failures(by_name) >= FAILURES_BY_NAME
+    made = UserSession(
+        token_hash=_digest(token), user_id=user.id, address=address, browser=(browser or "")[:255] or None
     )
+    db.session.add(made)
+    return token
+
+
+def sessions_of(user: User) -> Sequence[UserSession]:
+    """Where a user is signed in, the last used first."""
+    good = (UserSession.created > utc_now() - SESSION_LIFE, UserSession.last_seen > utc_now() - SESSION_IDLE)
+    query = select(UserSession).where(UserSession.user_id == user.id, *good).order_by(UserSession.last_seen.desc())
+    return db.session.scalars(query).all()
+
+
+def is_session(found: UserSession, token: str) -> bool:
+    """Whether ``token`` is that of the session."""
+    return secrets.compare_digest(found.token_hash, _digest(token))
+
+
+def end_session(actor: Actor, user: User, handle: str) -> None:
+    """End one of the own sessions; ``handle`` is how its hash begins. Raises NotFound."""
+    for found in sessions_of(user):
+        if len(handle) == HANDLE and found.token_hash.startswith(handle):
+            db.session.delete(found)
+            _note(actor, "end_session", user)
+            return
+    raise NotFound(_("This session has ended already."))
+
+
+def end_other_sessions(actor: Actor, user: User, keep_token: str | None) -> None:
+    """Sign a user out everywhere but where ``keep_token`` is: himself, or an administrator another one. Raises Forbidden."""
+    if actor.user_id != user.id:
+        require_admin(actor, user)
+    kept = _digest(keep_token or "")
+    db.session.execute(delete(UserSession).where(UserSession.user_id == user.id, UserSession.token_hash != kept))
+    _note(actor, "end_session", user)
+
+
+def _note(actor: Actor, action: str, user: User) -> None:
+    audit.note("account", action, actor, about=("user", user.id, user.name))
 
 
 def _verify(password_hash: str, password: str) -> bool:
@@ -137,7 +145,7 @@ def create_user(actor: Actor, name: str, password: str, admin: bool) -> User:
         raise Invalid(_("The name is 1 to 64 printable characters long."), "name")
     if db.session.scalar(select(User.id).where(User.name == name)) is not None:
         raise Conflict(_("There is a user %(name)s already.", name=name))
-    user = User(name=name, password_hash=_hash(password), admin=admin)
+    user = User(name=name, password_hash=_hash(password, name), admin=admin)
     db.session.add(user)
     db.session.flush()
     changes.record(actor, "user", str(user.id), name, None, {"name": name, "admin": admin, "active": True})
@@ -153,7 +161,9 @@ def find_user(name: str) -> User:
 
 
 def change_password(actor: Actor, user: User, old: str, new: str, keep_token: str) -> None:
-    """Change the own password; ends all sessions but that of ``keep_token``. Raises Invalid."""
+    """Change the own password; ends all sessions but that of ``keep_token``. Raises Invalid, Conflict."""
+    if user.origin != LOCAL:
+        raise Conflict(_("The password of this account is kept elsewhere; change it there."))
     if not _verify(user.password_hash, old):
         raise Invalid(_("The present password is wrong."), "old")
     set_password(actor, user, new)
@@ -163,8 +173,13 @@ def change_password(actor: Actor, user: User, old: str, new: str, keep_token: st
 
 
 def reset_password(actor: Actor, user: User) -> str:
-    """Give a user who forgot it a new password, which is returned, and sign him out everywhere. Raises Forbidden."""
+    """Give a user who forgot it a new password, which is returned, and sign him out everywhere.
+
+    Raises Forbidden; Conflict for one whose password is kept elsewhere.
+    """
     require_admin(actor, user)
+    if user.origin != LOCAL:
+        raise Conflict(_("The password of this account is kept elsewhere; change it there."))
     password = random_password()
     set_password(actor, user, password)
     end_sessions(user)
@@ -173,7 +188,7 @@ def reset_password(actor: Actor, user: User) -> str:
 
 def set_password(actor: Actor, user: User, password: str) -> None:
     """Set a password without asking for the old one: the caller has made sure that he may. Raises Invalid."""
-    user.password_hash = _hash(password)
+    user.password_hash = _hash(password, user.name)
     changes.record(actor, "user", str(user.id), user.name, {"password": "old"}, {"password": "new"})
 
 
@@ -189,11 +204,15 @@ def set_language(user: User, language: str) -> None:
     user.language = language
 
 
-def _hash(password: str) -> str:
+def _hash(password: str, name: str) -> str:
     if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
         raise Invalid(
             _("The password is %(least)d to %(most)d characters long.", least=PASSWORD_MIN, most=PASSWORD_MAX), "new"
         )
+    # zxcvbn knows lists of common passwords, names, keyboard rows, dates; beyond 72 characters nobody guesses
+    guesses = zxcvbn(password[:72], user_inputs=[name, "ezadmin"])["guesses"]
+    if guesses < GUESSES_MIN:
+        raise Invalid(_("The password is too easy to guess: it is a common one, or made of the name."), "new")
     return _hasher.hash(password)
 
 

@@ -63,6 +63,10 @@ USER = register(
                 name="admin", label=_l("Administrator"), help=_l("May do everything, without any grant.")
             ),
             fields.Select(name="language", label=_l("Language"), choices=services.LANGUAGES),
+            fields.Select(
+                name="origin", label=_l("Password kept by"), editable=False, required=True,
+                choices={"local": "ezadmin", "ldap": "LDAP", "oidc": "OpenID Connect"}, listed=False,
+            ),
             fields.Moment(name="created", label=_l("Since"), editable=False),
         ],
     )

@@ -11,6 +11,7 @@ from flask_smorest import Api, Blueprint
 from marshmallow import Schema, fields
 
 from ezadmin_cmdb import __version__
+from ezadmin_cmdb.accounts import api as account_api
 from ezadmin_cmdb.datacenter import api as datacenter
 from ezadmin_cmdb.describe import api as described
 from ezadmin_cmdb.describe import description as descriptions
@@ -136,13 +137,16 @@ def init_app(app: Flask) -> None:
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX="/api/v1",
         OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS={"security": [{"token": []}]},
     )
     from ezadmin_cmdb.search.views import api as search_api  # it shows hosts, whose description is known by now
     from ezadmin_cmdb.webhooks.views import api as webhook_api
 
     api = EzadminApi(app)
+    api.spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
     api.register_blueprint(bp)
     api.register_blueprint(datacenter.bp)
+    api.register_blueprint(account_api.bp)
     api.register_blueprint(host_values.bp)
     api.register_blueprint(search_api)
     api.register_blueprint(webhook_api)
