@@ -583,5 +583,7 @@ class Computed(Field):
         return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else super().text(value)
 
     def schema(self, **options: Any) -> WireField:
-        """As given."""
-        return self.form()
+        """As given; it may have no value."""
+        made = self.form()
+        made.allow_none = True
+        return made

@@ -75,8 +75,20 @@ def _http(error: HTTPException) -> Answer | HTTPException:
     if status < 400:
         return error  # a redirect
     fields = getattr(error, "data", {}).get("messages")  # of flask-smorest: {"query": {"page": ["…"]}}
-    flat = {name: texts for part in fields.values() for name, texts in part.items()} if fields else None
+    flat: dict[str, list[str]] = {}
+    for place, part in (fields or {}).items():
+        _flatten(part, "", place, flat)
     return _answer(status, details=flat)
+
+
+def _flatten(part: Any, name: str, place: str, into: dict[str, list[str]]) -> None:
+    """Texts by the path of the value: ``{"set": {"width": ["…"]}}`` is ``{"set.width": ["…"]}``."""
+    if isinstance(part, dict):
+        for key, one in part.items():
+            _flatten(one, f"{name}.{key}" if name else str(key), place, into)
+    else:
+        texts = part if isinstance(part, list) else [part]
+        into.setdefault(name or place, []).extend(map(str, texts))
 
 
 def _domain(error: DomainError) -> Answer:

@@ -42,8 +42,8 @@ csrf = CSRFProtect()
 def init_app(app: Flask) -> None:
     """Begin, secure and end requests."""
     app.url_value_preprocessor(_allow_files)  # before the token of the form is looked for, which reads the request
+    app.before_request(_begin)  # before the check of the token, whose refusals have a number and are logged, too
     csrf.init_app(app)
-    app.before_request(_begin)
     app.after_request(_end)
     app.after_request(_secure)
 

@@ -23,7 +23,7 @@ def upgrade() -> None:
     pairs = ", ".join(f"'{name}', JSON_ARRAY({name}, {since})" for name in OBSERVED)
     # so far every value was an agent's
     op.execute(
-        f"UPDATE hosts SET observed = JSON_OBJECT({pairs}) "  # noqa: S608 - of the names above
+        f"UPDATE hosts SET observed = JSON_OBJECT({pairs}) "  # noqa: S608 - of the names above  # nosec B608
         "WHERE observed IS NULL AND inventory_collected IS NOT NULL"
     )
     op.create_table(
