@@ -83,6 +83,8 @@ WEBHOOK = register(
     )
 )  # fmt: skip
 
+LONG = (1 << 24) - 1
+"""Of a MEDIUMTEXT."""
 STATUSES = {WAITING: _l("waiting"), DELIVERED: _l("delivered"), FAILED: _l("failed")}
 
 
@@ -117,8 +119,8 @@ DELIVERY = register(
             fields.Number(name="milliseconds", label=_l("Milliseconds"), editable=False, listed=False),
             fields.Moment(name="answered", label=_l("Last attempt"), editable=False, listed=False),
             _text("error", _l("Error"), length=500, sortable=False),
-            _text("body", _l("Request"), sortable=False, filterable=False, tabular=False, listed=False, lines=True),
-            _text("answer", _l("Answer"), sortable=False, filterable=False, tabular=False, listed=False, lines=True),
+            _text("body", _l("Request"), length=LONG, sortable=False, filterable=False, tabular=False, listed=False, lines=True),
+            _text("answer", _l("Answer"), length=LONG, sortable=False, filterable=False, tabular=False, listed=False, lines=True),
         ],
     )
 )  # fmt: skip
