@@ -29,7 +29,6 @@ from ezadmin_cmdb.rights import groups
 from ezadmin_cmdb.rights.models import HostGroup
 from ezadmin_cmdb.search import words
 
-
 ENVIRONMENTS = {
     "production": _l("Production"), "standby": _l("Standby"), "staging": _l("Staging"), "test": _l("Test"),
     "development": _l("Development"),

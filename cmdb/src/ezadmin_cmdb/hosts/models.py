@@ -5,14 +5,27 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
-from ezadmin_cmdb.search.words import packed
 from ezadmin_cmdb.datacenter.contracts import Covered
 from ezadmin_cmdb.datacenter.placed import Placed
+from ezadmin_cmdb.search.words import packed
 
 if TYPE_CHECKING:
     from ezadmin_cmdb.datacenter.contacts import Contact

@@ -19,7 +19,6 @@ from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
 from ezadmin_cmdb.hosts import states, values
 from ezadmin_cmdb.hosts.labels import effective as effective_labels
-from ezadmin_cmdb.hosts.labels import loads as label_loads
 from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel, Nic
 from ezadmin_cmdb.limits.selection import limit_ids, limit_ids_of
 from ezadmin_cmdb.outbox import services as outbox
