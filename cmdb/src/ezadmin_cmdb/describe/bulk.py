@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import func, select
+from sqlalchemy import func, inspect, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm.attributes import set_committed_value
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
@@ -212,8 +213,14 @@ def _write(actor: Actor, description: Description, items: Sequence[Item], dry: b
             raise _SomeRefused
         if many is not None:
             many.settle(actor, [obj for _one, obj, _before in touched])
-    db.session.add_all([obj for _one, obj, before in touched if before is None])
+    made = [obj for _one, obj, before in touched if before is None]
+    db.session.add_all(made)
     db.session.flush()
+    many_sided = [one.key for one in inspect(description.model).relationships if one.uselist]
+    for obj in made:  # what is new has nothing that would have to be looked for
+        for name in many_sided:
+            if name not in obj.__dict__:
+                set_committed_value(obj, name, [])
     changed: list[Changed] = []
     for one, obj, before in touched:
         after = snapshot(obj)
