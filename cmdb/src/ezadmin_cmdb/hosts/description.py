@@ -10,7 +10,7 @@ from flask import current_app
 from flask_babel import lazy_gettext as _l
 from marshmallow import fields as wire
 from sqlalchemy import ColumnElement, false, or_, select
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.orm import selectinload
 
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.datacenter.placed import PLACE_FIELDS, place_fields
