@@ -31,6 +31,7 @@ from ezadmin_cmdb.datacenter import rooms as _rooms
 from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.describe import description as descriptions
 from ezadmin_cmdb.elastic import Elastic
+from ezadmin_cmdb.filters import models as _filters
 from ezadmin_cmdb.hosts import description as _host_description
 from ezadmin_cmdb.hosts import drifts as _drifts
 from ezadmin_cmdb.hosts import models as _hosts
@@ -44,7 +45,7 @@ from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 from ezadmin_cmdb.webhooks import description as _webhooks
 
-MODELS = (_reminders, _accounts, _audit_models, _changes, _hosts, _jobs, _limits, _outbox, _rules)
+MODELS = (_reminders, _accounts, _audit_models, _changes, _filters, _hosts, _jobs, _limits, _outbox, _rules)
 DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _tokens, _custom, _rights, _change_records, _audit, _webhooks)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, and_
+from sqlalchemy import BigInteger, Date, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, and_
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, exact
@@ -36,8 +36,8 @@ class CustomField(Base):
     required: Mapped[bool] = mapped_column(default=False)
     initial: Mapped[str | None] = mapped_column(String(TEXT_MAX))
     pattern: Mapped[str | None] = mapped_column(String(255))
-    least: Mapped[float | None] = mapped_column(Float(53))
-    most: Mapped[float | None] = mapped_column(Float(53))
+    least: Mapped[float | None] = mapped_column(Double)
+    most: Mapped[float | None] = mapped_column(Double)
     digits: Mapped[int | None] = mapped_column(Integer)
     section: Mapped[str | None] = mapped_column(String(128))
     position: Mapped[int | None] = mapped_column(Integer)
@@ -64,7 +64,7 @@ class CustomValue(Base):
     host_id: Mapped[str | None] = mapped_column(HOST_ID, ForeignKey("hosts.id", ondelete="CASCADE"), index=True)
     position: Mapped[int] = mapped_column(Integer, default=0)
     text: Mapped[str | None] = mapped_column(String(TEXT_MAX))
-    number: Mapped[float | None] = mapped_column(Float(53))
+    number: Mapped[float | None] = mapped_column(Double)
     day: Mapped[date | None] = mapped_column(Date)
 
 

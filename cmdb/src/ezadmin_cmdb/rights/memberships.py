@@ -9,10 +9,9 @@ import logging
 import threading
 
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import selectinload
 
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.hosts import services as hosts
@@ -51,18 +50,12 @@ def refresh() -> int:
         changed = sorted(host_id for host_id, before in known if (before or {}) != members.get(host_id, {}))
     for first in range(0, len(changed), _STEP):
         with unit_of_work():
-            ids = changed[first : first + _STEP]
-            loaded = (selectinload(Host.labels), selectinload(Host.keys))
-            query = select(Host).where(Host.id.in_(ids)).options(*loaded).order_by(Host.id).with_for_update()
-            for host in db.session.scalars(query.execution_options(populate_existing=True)).all():
-                db.session.execute(
-                    update(Host)
-                    .where(Host.id == host.id)
-                    .values(member_of=members.get(host.id, {}), updated=Host.updated)
-                    .execution_options(synchronize_session=False)
-                )
-                db.session.refresh(host, ["member_of"])
-                hosts.publish(host)
+            locked = hosts.lock(changed[first : first + _STEP])
+            for host in locked:
+                host.member_of = members.get(host.id, {})
+                host.updated = Host.updated  # nobody has changed it
+            db.session.flush()
+            hosts.publish_many(locked)
     return len(changed)
 
 
