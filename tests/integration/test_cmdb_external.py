@@ -42,7 +42,9 @@ with warnings.catch_warnings():
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # ldap3 forgets a socket that TLS refuses
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),  # ldap3 forgets a socket that TLS refuses
 ]
 MakeApp = Callable[..., Flask]
 
