@@ -100,15 +100,17 @@ class _Pages(BulkPages):
     def index(self) -> Answer:
         """The list; only its table for a search as one types."""
         actor, description = current_actor(), self.description
-        if not request.args and (wanted := saved_filters.default_query(actor, description)) is not None:
-            return redirect(f"{url_for('.index')}?{wanted}")
+        saved = saved_filters.available(actor, description)
+        first = next((one.filter.query for one in saved if one.default), None)
+        if not request.args and first is not None:
+            return redirect(f"{url_for('.index')}?{first}")
         query = self._asked()
         found = page(actor, description, query)
         extra = description.beside(found.items) if description.beside else {}
         template = "describe/_table.html" if request.headers.get("HX-Target") == "list" else "describe/list.html"
         return render_template(
             template, d=description, query=query, found=found, columns=chosen(description, query), extra=extra,
-            chips=self._chips(query), allowed=self._allowed(), saved=saved_filters.available(actor, description),
+            chips=self._chips(query), allowed=self._allowed(), saved=saved,
         )  # fmt: skip
 
     def _allowed(self) -> dict[str, bool]:

@@ -264,7 +264,9 @@ def load(description: Description, ids: Sequence[Any], fresh: bool = False) -> l
     if description.loads is not None:
         query = query.options(*description.loads())
     if description.extensible:
-        query = query.options(selectinload(model.custom_values), selectinload(model.tag_links))
+        query = query.options(selectinload(model.tag_links))
+        if any(one.elsewhere and one.kind != "tags" for one in description.all_fields()):
+            query = query.options(selectinload(model.custom_values))
     by_id = {obj.id: obj for obj in db.session.scalars(query)}
     if description.extensible:
         from ezadmin_cmdb.custom.kinds import preload  # it knows the models, which are described by this

@@ -56,21 +56,6 @@ def available(actor: Actor, description: Description | None = None) -> list[Save
     return [Saved(one, default is not None, one.owner_id == user) for one, default in rows]
 
 
-def default_query(actor: Actor, description: Description) -> str | None:
-    """What the actor's list opens with, None for nothing of his own choice."""
-    if actor.user_id is None:
-        return None
-    return db.session.scalar(
-        select(SavedFilter.query)
-        .join(DefaultFilter, DefaultFilter.filter_id == SavedFilter.id)
-        .where(
-            DefaultFilter.user_id == actor.user_id,
-            DefaultFilter.object_type == description.name,
-            or_(SavedFilter.owner_id == actor.user_id, SavedFilter.shared),
-        )
-    )
-
-
 def find(actor: Actor, filter_id: int) -> Saved:
     """A saved filter that is the actor's or shared. Raises NotFound."""
     found = next((one for one in available(actor) if one.filter.id == filter_id), None)
