@@ -302,7 +302,9 @@ def change_of(world: World, d: Description, object_id: Any) -> int:
         found = db.session.scalar(mine.where(Change.action == "update").order_by(Change.id.desc()))
         if found is None or not restorable(d, found):
             obj = services.find(KIM, d, str(object_id))
-            services.update(KIM, d, obj, services.values_of(KIM, d, dict(SAMPLES[d.name].change), SAMPLES[d.name].change))
+            services.update(
+                KIM, d, obj, services.values_of(KIM, d, dict(SAMPLES[d.name].change), SAMPLES[d.name].change)
+            )
             found = db.session.scalars(mine.order_by(Change.id.desc())).first()
         assert found is not None
         return int(found.id)
@@ -379,7 +381,9 @@ def test_each_route_for(app: Flask, world: World, person: str) -> None:
             elif need == SIGNED_IN:
                 # a password that is not the present one; no saved filter or token of this number; no code that is waited for
                 numbered = any(name in rule for name in ("filter_id", "token_id", "/sessions/"))
-                allowed = (*fine, 404, 422) if numbered else (*fine, 409, 422) if "second-factor" in rule else (*fine, 422)
+                allowed = (
+                    (*fine, 404, 422) if numbered else (*fine, 409, 422) if "second-factor" in rule else (*fine, 422)
+                )
             elif (
                 person == "without"
                 or (person == "elsewhere" and not about_hosts)

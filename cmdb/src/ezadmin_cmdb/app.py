@@ -46,7 +46,25 @@ from ezadmin_cmdb.web import formats, i18n
 from ezadmin_cmdb.webhooks import description as _webhooks
 
 MODELS = (_reminders, _accounts, _audit_models, _changes, _filters, _hosts, _jobs, _limits, _outbox, _rules)
-DESCRIBED = (_host_description, _drifts, _sites, _rooms, _racks, _devices, _device_types, _contacts, _customers, _contracts, _users, _tokens, _custom, _rights, _change_records, _audit, _webhooks)
+DESCRIBED = (
+    _host_description,
+    _drifts,
+    _sites,
+    _rooms,
+    _racks,
+    _devices,
+    _device_types,
+    _contacts,
+    _customers,
+    _contracts,
+    _users,
+    _tokens,
+    _custom,
+    _rights,
+    _change_records,
+    _audit,
+    _webhooks,
+)
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
 
 The order is that of the menus.
@@ -108,7 +126,14 @@ def create_app(settings: Settings) -> Flask:
         directory.check_installed()
     for part in (requests, signin, errors, api, provider):
         part.init_app(app)
-    for blueprint in (status_views.bp, search_views.bp, host_views.bp, host_views.drifts, account_views.bp, account_views.users):
+    for blueprint in (
+        status_views.bp,
+        search_views.bp,
+        host_views.bp,
+        host_views.drifts,
+        account_views.bp,
+        account_views.users,
+    ):
         app.register_blueprint(blueprint)
     app.register_blueprint(filter_views.bp)
     app.register_blueprint(group_views.bp)

@@ -105,7 +105,9 @@ def _audit_entry(n: int) -> Any:
 
 def _delivery(n: int) -> Any:
     webhook = find("webhook").resolve(KIM, [f"Webhook {n}"])[f"Webhook {n}"]
-    return _added(Delivery(webhook=webhook, event="webhook.created", body="{}", answer="<b>taken</b>", answer_status=200))
+    return _added(
+        Delivery(webhook=webhook, event="webhook.created", body="{}", answer="<b>taken</b>", answer_status=200)
+    )
 
 
 def _added(made: Any) -> Any:

@@ -100,8 +100,8 @@ def _whole() -> tuple[Any, ...]:
     """Options that load all that is recorded of hosts: a few queries, however many they are."""
     parts = (Host.labels, Host.keys, Host.disks, Host.declarations, Host.drifts)
     return (
-        *(selectinload(one) for one in parts), selectinload(Host.custom_values), selectinload(Host.tag_links),
-        *(selectinload(getattr(Host, name)) for name in REFERENCES),
+        *(selectinload(one) for one in parts),
+        *(selectinload(getattr(Host, name)) for name in ("custom_values", "tag_links", *REFERENCES)),
         selectinload(Host.nics).selectinload(Nic.addresses), undefer(Host.observed),
     )  # fmt: skip
 

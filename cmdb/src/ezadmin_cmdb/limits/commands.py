@@ -67,9 +67,7 @@ def _targets(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _chosen(
-    hosts: tuple[str, ...], labels: tuple[str, ...], groups: tuple[str, ...], all_hosts: bool
-) -> list[Target]:
+def _chosen(hosts: tuple[str, ...], labels: tuple[str, ...], groups: tuple[str, ...], all_hosts: bool) -> list[Target]:
     targets = [*(Target(host=host) for host in hosts), *(Target(group=group) for group in groups)]
     for text in labels:
         name, sign, value = text.partition("=")
@@ -211,9 +209,7 @@ def _unassign(
     click.echo(f"limit {limit_id} is for: {', '.join(services.described(limit))}")
 
 
-def _some(
-    hosts: tuple[str, ...], labels: tuple[str, ...], groups: tuple[str, ...], all_hosts: bool
-) -> list[Target]:
+def _some(hosts: tuple[str, ...], labels: tuple[str, ...], groups: tuple[str, ...], all_hosts: bool) -> list[Target]:
     targets = _chosen(hosts, labels, groups, all_hosts)
     if not targets:
         raise click.UsageError("say which: --host, --label, --group or --all-hosts")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import Blueprint, render_template, request
-from sqlalchemy import false, func, select
+from sqlalchemy import ColumnElement, false, func, select
 
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe import pages
@@ -32,7 +32,7 @@ def members() -> str:
     group = db.session.get(HostGroup, request.args.get("id", 0, int))
     text = request.args.get("filter")
     wrong, address = None, None
-    condition = false()
+    condition: ColumnElement[bool] = false()
     if text is None and group is not None:
         condition, address = groups.holds([groups.scope_of(group)]), f"groups={group.id}"
     elif text and text.strip():
