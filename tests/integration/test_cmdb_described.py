@@ -372,4 +372,5 @@ def test_the_number_of_queries_does_not_grow_with_rows(app: Flask, client: Flask
 
 def test_no_description_holds_a_secret() -> None:
     for d in known():
-        assert not [one.name for one in d.all_fields() if "password" in one.name or "hash" in one.name]
+        secret = [one.name for one in d.all_fields() if "password" in one.name or "hash" in one.name]
+        assert secret == (["hash"] if d.name == "audit_entry" else [])  # that of the chain is there to be read
