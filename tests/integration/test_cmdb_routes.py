@@ -349,7 +349,7 @@ def named_anew(d: Description, n: int) -> dict[str, Any]:
     form = dict(SAMPLES[d.name].form(n))
     for one in d.all_fields():
         if (one.unique or one.name == "name") and form.get(one.name):
-            form[one.name] = f"N{new_number()}"
+            form[one.name] = f"n{new_number()}"
     return form
 
 
