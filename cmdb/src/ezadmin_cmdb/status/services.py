@@ -140,7 +140,7 @@ def _elasticsearch(health: dict[str, Any] | Exception) -> Part:
     if colour == "red":
         advice = _("Some data cannot be read or written. Look at its log, and whether a disk is full.")
         return Part("elasticsearch", title, "down", _("is red"), advice, details)
-    if colour == "yellow":
+    if colour == "yellow" and health["unassigned_shards"]:  # else an index is just being made
         advice = _("Data has no second copy: add a node, or wait until one is back.")
         return Part("elasticsearch", title, "warning", _("is yellow"), advice, details)
     return Part("elasticsearch", title, "ok", _("answers"), details=details)
