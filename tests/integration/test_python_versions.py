@@ -1,8 +1,11 @@
-"""Agent and wire promise Python 3.9 and newer: their unit tests, and a whole agent, under each that the tests do not run on."""
+"""Agent and wire promise Python 3.9 and newer: a whole agent under each that the tests do not run on, and their unit tests
+under the oldest and the newest (``./tests/run --full``: under each).
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +18,10 @@ from ezadmin_testing.processes import Process
 from ezadmin_testing.pythons import BUILDS, ROOT, NotHere, environment, interpreter
 
 from ezadmin_wire.names import Names
+
+UNIT_TESTED = sorted(BUILDS, key=lambda version: int(version.partition(".")[2]))
+if not os.environ.get("EZADMIN_FULL"):
+    UNIT_TESTED = [UNIT_TESTED[0], UNIT_TESTED[-1]]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +42,10 @@ def unit_tests() -> Iterator[Mapping[str, Future[subprocess.CompletedProcess[str
         return subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=ROOT, env=environment())
 
     with ThreadPoolExecutor(2) as pool:
-        yield {version: pool.submit(run, version) for version in BUILDS}
+        yield {version: pool.submit(run, version) for version in UNIT_TESTED}
 
 
-@pytest.mark.parametrize("version", BUILDS)
+@pytest.mark.parametrize("version", UNIT_TESTED)
 def test_unit_tests(unit_tests: Mapping[str, Future[subprocess.CompletedProcess[str]]], version: str) -> None:
     try:
         done = unit_tests[version].result()
