@@ -323,7 +323,10 @@ def import_of(world: World, client: FlaskClient, d: Description, n: int, path: s
 def job_of(world: World, client: FlaskClient, d: Description, n: int, action: str, guard: str) -> str:
     """The page of a new job of who asks; of none, if he may not begin one."""
     form: dict[str, Any] = {"csrf_token": guard, "id": str(world.fresh(d, n)), "step": "preview"}
-    form |= {"all": "1"} if d.about_hosts else {}  # those that he sees
+    if d.about_hosts:  # those that he sees, also when the request before has deleted them
+        form["all"] = "1"
+        for number in (1, 2):
+            world.fresh(d, number)
     if action == "deletion":
         made = client.post(f"/{d.path}/bulk-delete", data=form)
     elif action == "job_errors":
