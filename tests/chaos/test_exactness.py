@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -69,7 +69,8 @@ class Storm:
         self.folder = folder
         self.proxy = CuttingProxy()
         self.elastic_proxy = elastic_proxy
-        self.start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        # nothing that is sent lies in the future: it would be taken for a wrong clock
+        self.start = (datetime.now(UTC) - timedelta(hours=4)).replace(minute=0, second=0, microsecond=0)
         self.workers = [
             pipeline(fleet.settings(f"worker-{n}", surges=SURGES), folder / f"worker-{n}.log") for n in range(2)
         ]
