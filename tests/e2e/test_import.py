@@ -11,18 +11,15 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from ezadmin_testing.described import KIM, PASSWORD, empty, make
+from ezadmin_testing.described import KIM, PASSWORD, application, empty, make
 from flask import Flask
 from playwright.sync_api import Page, expect, sync_playwright
 from sqlalchemy import func, select
 from werkzeug.serving import make_server
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.datacenter.sites import Site
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 
 SHOTS = os.environ.get("EZADMIN_SCREENSHOTS")
 FILE = "이름,코드,상태,색\n서울,SE,active,빨강\n부산,BU,no,\n대구,SE,active,\nSite 3,S3,closed,\n"
@@ -30,23 +27,13 @@ FILE = "이름,코드,상태,색\n서울,SE,active,빨강\n부산,BU,no,\n대구
 
 @pytest.fixture(scope="module")
 def app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings)
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    empty(app)
-    with app.app_context(), unit_of_work():
-        accounts.create_user(KIM, "kim", PASSWORD, admin=True)
-        for n in range(1, 11):
-            make("site", n)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web")) as app:
+        empty(app)
+        with app.app_context(), unit_of_work():
+            accounts.create_user(KIM, "kim", PASSWORD, admin=True)
+            for n in range(1, 11):
+                make("site", n)
+        yield app
 
 
 @pytest.fixture

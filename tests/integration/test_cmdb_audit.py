@@ -7,21 +7,19 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from ezadmin_testing.cmdb import read, settings_file, worker
-from ezadmin_testing.described import KIM, PASSWORD, csrf, empty, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, make, sign_in
 from ezadmin_testing.processes import wait_until
 from flask import Flask
 from sqlalchemy import func, select, text
 
-from ezadmin_cmdb import migrate, own
+from ezadmin_cmdb import own
 from ezadmin_cmdb.accounts import services as accounts
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.audit import chain
 from ezadmin_cmdb.audit.models import AuditEntry
 from ezadmin_cmdb.database import db, unit_of_work
@@ -30,7 +28,7 @@ from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.errors import Conflict
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.main import cli
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings, load
+from ezadmin_cmdb.settings import load
 from ezadmin_wire import batch
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import VerifyKey
@@ -38,20 +36,10 @@ from ezadmin_wire.signing import VerifyKey
 
 @pytest.fixture(scope="module")
 def app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection(stack.kafka), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection((stack.elasticsearch,)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(replace(settings, names=Names(f"t{secrets.token_hex(5)}")))
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    app.extensions["ezadmin_kafka"].close()
-    with app.app_context():
-        db.engine.dispose()
+    names = Names(f"t{secrets.token_hex(5)}")
+    folder = tmp_path_factory.mktemp("web")
+    with application(database, folder, kafka=stack.kafka, elasticsearch=stack.elasticsearch, names=names) as app:
+        yield app
 
 
 @pytest.fixture

@@ -17,16 +17,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, csrf, empty, host_id, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, application, csrf, empty, host_id, make, sign_in
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, func, insert, select, update
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.datacenter.contacts import Contact
@@ -42,7 +40,6 @@ from ezadmin_cmdb.jobs.models import Job, JobRow
 from ezadmin_cmdb.main import cli
 from ezadmin_cmdb.outbox.models import ConfigRecord
 from ezadmin_cmdb.rights.services import rights_of
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 
 COUNTS = Path(__file__).with_name("bulk_query_counts.json")
 CHANGEABLE = pytest.mark.parametrize("d", [one for one in known() if one.changeable], ids=lambda one: one.name)
@@ -51,19 +48,8 @@ DELETABLE = pytest.mark.parametrize("d", [one for one in known() if one.deletabl
 
 @pytest.fixture(scope="module")
 def module_app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings)
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web")) as app:
+        yield app
 
 
 @pytest.fixture

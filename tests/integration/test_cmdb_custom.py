@@ -9,18 +9,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, csrf, empty, host_id, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, application, csrf, empty, host_id, make, sign_in
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, func, insert, select
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.custom.models import CustomValue, TagLink
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
@@ -28,7 +25,6 @@ from ezadmin_cmdb.describe import query, services, tabular
 from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.errors import Conflict, Invalid
 from ezadmin_cmdb.hosts.models import Host
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 
 FIELDS: dict[str, dict[str, Any]] = {
     "ticket": {"kind": "text", "pattern": r"[A-Z]+-\d+", "searched": True},
@@ -49,19 +45,8 @@ VALUES: dict[str, tuple[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def module_app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings)
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web")) as app:
+        yield app
 
 
 @pytest.fixture

@@ -7,20 +7,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from ezadmin_testing.described import KIM, PASSWORD, csrf, empty, host_id, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, host_id, make, sign_in
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, select, update
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.actor import Actor
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.datacenter import placement, reminders
@@ -33,27 +30,16 @@ from ezadmin_cmdb.limits.models import Limit, LimitAssignment
 from ezadmin_cmdb.limits.selection import hosts_of, limit_ids, limit_ids_of
 from ezadmin_cmdb.outbox.models import ConfigRecord
 from ezadmin_cmdb.rights.services import rights_of
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 from ezadmin_wire.config import HostRecord, host_key
 from ezadmin_wire.fields import load
 
 
 @pytest.fixture(scope="module")
 def module_app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection(stack.kafka), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection((stack.elasticsearch,)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings)
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    for name in ("ezadmin_elastic", "ezadmin_kafka"):
-        app.extensions[name].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(
+        database, tmp_path_factory.mktemp("web"), kafka=stack.kafka, elasticsearch=stack.elasticsearch
+    ) as app:
+        yield app
 
 
 @pytest.fixture

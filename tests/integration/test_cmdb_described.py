@@ -13,14 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, body, csrf, empty, host_id, make, prepare, sign_in
+from ezadmin_testing.described import (
+    KIM,
+    PASSWORD,
+    SAMPLES,
+    application,
+    body,
+    csrf,
+    empty,
+    host_id,
+    make,
+    prepare,
+    sign_in,
+)
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, insert, select
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.describe import query, services, tabular
@@ -29,7 +39,6 @@ from ezadmin_cmdb.describe.fields import CONTAINS, EMPTY, NOT, Moment, MultiSele
 from ezadmin_cmdb.errors import Conflict, Invalid
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.rights.models import HostGroup
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 
 COUNTS = Path(__file__).with_name("query_counts.json")
 LIST_QUERIES_MAX = 12
@@ -39,19 +48,8 @@ CREATABLE = pytest.mark.parametrize("d", [one for one in known() if one.creatabl
 
 @pytest.fixture(scope="module")
 def module_app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings)
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web")) as app:
+        yield app
 
 
 @pytest.fixture

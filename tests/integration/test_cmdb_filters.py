@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from ezadmin_testing.described import KIM, PASSWORD, csrf, empty, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, make, sign_in
 from flask import Flask
 from sqlalchemy import select
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.describe import services
 from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.filters.models import DefaultFilter
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 
 
 @pytest.fixture(scope="module")
 def module_app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings)
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web")) as app:
+        yield app
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, csrf, empty, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, application, csrf, empty, make, sign_in
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
@@ -22,11 +21,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
-from ezadmin_cmdb.app import create_app
-from ezadmin_cmdb.database import db, unit_of_work
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
+from ezadmin_cmdb.database import unit_of_work
 
 EXAMPLES = 200 if os.environ.get("EZADMIN_FULL") else 3
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -36,24 +32,15 @@ WITHOUT_PARTS = {503}
 
 @pytest.fixture(scope="module")
 def app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings_ = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings_)
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    empty(app)
-    with app.app_context(), unit_of_work():
-        accounts.create_user(KIM, "kim", PASSWORD, admin=True)
-        for name in SAMPLES:
-            for number in (1, 2):
-                make(name, number)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web")) as app:
+        app.testing = False  # an error of ours is to be an answer, as it is for users
+        empty(app)
+        with app.app_context(), unit_of_work():
+            accounts.create_user(KIM, "kim", PASSWORD, admin=True)
+            for name in SAMPLES:
+                for number in (1, 2):
+                    make(name, number)
+        yield app
 
 
 def test_the_whole_api(app: Flask) -> None:

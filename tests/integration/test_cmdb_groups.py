@@ -7,18 +7,15 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from ezadmin_testing.described import KIM, PASSWORD, csrf, empty, host_id, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, host_id, make, sign_in
 from flask import Flask
 from sqlalchemy import event, insert, select
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes import history
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.describe import services
@@ -31,25 +28,13 @@ from ezadmin_cmdb.limits.services import Target
 from ezadmin_cmdb.outbox.models import ConfigRecord
 from ezadmin_cmdb.rights import memberships
 from ezadmin_cmdb.rights.services import rights_of
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 from ezadmin_wire.config import LimitRecord, host_key
 
 
 @pytest.fixture(scope="module")
 def module_app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings)
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web")) as app:
+        yield app
 
 
 @pytest.fixture

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ezadmin_testing.described import KIM, PASSWORD, csrf, empty, host_id, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, host_id, make, sign_in
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.describe import services
@@ -23,7 +20,6 @@ from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.hosts import reports
 from ezadmin_cmdb.hosts.models import Declaration, Drift, Host, HostKey
 from ezadmin_cmdb.outbox.models import ConfigRecord
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 from ezadmin_wire.config import host_key
 from ezadmin_wire.state import Inventory, Nic
 
@@ -32,19 +28,8 @@ ID = host_id(1)
 
 @pytest.fixture(scope="module")
 def module_app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings)
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web")) as app:
+        yield app
 
 
 @pytest.fixture

@@ -10,21 +10,29 @@ import io
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ezadmin_testing.described import KIM, PASSWORD, SAMPLES, body, csrf, empty, host_id, make, prepare, sign_in
+from ezadmin_testing.described import (
+    KIM,
+    PASSWORD,
+    SAMPLES,
+    application,
+    body,
+    csrf,
+    empty,
+    host_id,
+    make,
+    prepare,
+    sign_in,
+)
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.describe import services
@@ -35,7 +43,6 @@ from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rights import permissions
 from ezadmin_cmdb.rights.models import Denial
 from ezadmin_cmdb.rights.services import rights_of
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 from ezadmin_cmdb.web.access import PUBLIC, SIGNED_IN, check_routes, need_of, needs, routes
 from ezadmin_wire.names import Names
 
@@ -151,20 +158,10 @@ def expected(endpoint: str, method: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection(stack.kafka), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection((stack.elasticsearch,)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(replace(settings, names=Names(f"t{secrets.token_hex(5)}")))
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    app.extensions["ezadmin_kafka"].close()
-    with app.app_context():
-        db.engine.dispose()
+    names = Names(f"t{secrets.token_hex(5)}")
+    folder = tmp_path_factory.mktemp("web")
+    with application(database, folder, kafka=stack.kafka, elasticsearch=stack.elasticsearch, names=names) as app:
+        yield app
 
 
 PEOPLE = ("nobody", "without", "elsewhere", "right")

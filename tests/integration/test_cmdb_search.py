@@ -6,17 +6,15 @@ import ipaddress
 import random
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from ezadmin_testing.described import KIM, PASSWORD, empty, host_id, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, application, empty, host_id, make, sign_in
 from flask import Flask
 from sqlalchemy import insert, select, update
 
 from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.actor import Actor
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.describe.description import find
@@ -24,7 +22,6 @@ from ezadmin_cmdb.hosts.models import Address, Host, HostLabel, Nic
 from ezadmin_cmdb.rights.models import Denial
 from ezadmin_cmdb.rights.services import rights_of
 from ezadmin_cmdb.search import services, words
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 
 HOSTS = 5000
 P95_MILLISECONDS = 150
@@ -32,23 +29,12 @@ P95_MILLISECONDS = 150
 
 @pytest.fixture(scope="module")
 def app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret",
-    )  # fmt: skip
-    app = create_app(settings)
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    empty(app)
-    with app.app_context(), unit_of_work():
-        accounts.create_user(KIM, "kim", PASSWORD, admin=True)
-        _fleet()
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web")) as app:
+        empty(app)
+        with app.app_context(), unit_of_work():
+            accounts.create_user(KIM, "kim", PASSWORD, admin=True)
+            _fleet()
+        yield app
 
 
 def _fleet() -> None:

@@ -18,14 +18,13 @@ from typing import Any
 
 import pytest
 from ezadmin_testing.cmdb import command
-from ezadmin_testing.described import KIM, PASSWORD, csrf, empty, host_id, make, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, host_id, make, sign_in
 from flask import Flask
 from sqlalchemy import select, update
 
-from ezadmin_cmdb import migrate, sealing
+from ezadmin_cmdb import sealing
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.actor import Actor
-from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.describe import services as described
@@ -34,7 +33,7 @@ from ezadmin_cmdb.errors import Conflict, Forbidden, Invalid
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.hosts.models import Drift
 from ezadmin_cmdb.rights.services import rights_of
-from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings, SettingsError, parse
+from ezadmin_cmdb.settings import SettingsError, parse
 from ezadmin_cmdb.webhooks import calls, services
 from ezadmin_cmdb.webhooks.models import DELIVERED, FAILED, WAITING, Delivery, Webhook
 from ezadmin_cmdb.webhooks.sender import WebhookSender
@@ -89,19 +88,8 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def module_app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    settings = Settings(
-        database=database, kafka=KafkaConnection("127.0.0.1:1"), config_signing_key=Path("none"),
-        elasticsearch=ElasticConnection(("http://127.0.0.1:1",)),
-        secret_key_file=tmp_path_factory.mktemp("web") / "secret", webhooks_allow=(LOOPBACK,),
-    )  # fmt: skip
-    app = create_app(settings)
-    app.testing = True
-    with app.app_context():
-        migrate.upgrade(db.engine)
-    yield app
-    app.extensions["ezadmin_elastic"].close()
-    with app.app_context():
-        db.engine.dispose()
+    with application(database, tmp_path_factory.mktemp("web"), webhooks_allow=(LOOPBACK,)) as app:
+        yield app
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -18,9 +20,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
+from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import ApiToken
 from ezadmin_cmdb.actor import cli_actor
+from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.audit.models import AuditEntry
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import Base, db, utc_now
@@ -30,11 +34,14 @@ from ezadmin_cmdb.describe.fields import MultiSelect, Reference, References
 from ezadmin_cmdb.hosts import reports
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rights.models import Denial
+from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 from ezadmin_cmdb.webhooks.models import Delivery
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.state import Inventory
 from ezadmin_wire.times import now
 
+NOWHERE = "127.0.0.1:1"
+"""Where nothing listens."""
 KIM = cli_actor("kim")
 PASSWORD = "correct horse battery"
 Texts = dict[str, Any]
@@ -52,6 +59,33 @@ class Sample:
     needs: tuple[str, ...] = ()
     make: Callable[[int], Any] | None = None
     change: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def application(
+    database: str, folder: Path, *, kafka: str = NOWHERE, elasticsearch: str = f"http://{NOWHERE}", **more: Any
+) -> Iterator[Flask]:
+    """The web application on a database that is brought up to date; closed at the end. ``more``: other settings."""
+    app = create_app(
+        Settings(
+            database=database,
+            kafka=KafkaConnection(kafka),
+            config_signing_key=Path("none"),
+            elasticsearch=ElasticConnection((elasticsearch,)),
+            secret_key_file=folder / "secret",
+            **more,
+        )
+    )
+    app.testing = True
+    with app.app_context():
+        migrate.upgrade(db.engine)
+    try:
+        yield app
+    finally:
+        for name in ("ezadmin_elastic", "ezadmin_kafka"):
+            app.extensions[name].close()
+        with app.app_context():
+            db.engine.dispose()
 
 
 def host_id(n: int) -> str:

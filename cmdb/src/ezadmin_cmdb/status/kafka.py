@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.errors import KafkaConnectionError
 
 from ezadmin_wire.kafka import KafkaConnection
 
@@ -42,6 +43,10 @@ class KafkaProbe:
 
     def _connect(self) -> None:
         if self._admin is None:
+            # a client that finds no broker says only that, and leaves its sockets to the garbage collector
+            found = self._kafka.probe(PATIENCE_MS / 1000)
+            if all(found.values()):
+                raise KafkaConnectionError("; ".join(f"{server}: {problem}" for server, problem in found.items()))
             patience = {"bootstrap_timeout_ms": PATIENCE_MS, "request_timeout_ms": PATIENCE_MS}
             self._admin = KafkaAdminClient(**self._kafka.options(), **patience)
             self._consumer = KafkaConsumer(**self._kafka.options(), **patience)
