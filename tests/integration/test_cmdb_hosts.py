@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from flask import Flask
 from sqlalchemy import inspect, select, text
 
-from ezadmin_cmdb import migrate
+from ezadmin_cmdb import migrate, own
 from ezadmin_cmdb.actor import Actor, cli_actor
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.changes.models import Change
@@ -29,6 +29,7 @@ from ezadmin_wire import WireError
 from ezadmin_wire.config import HostRecord, RulesRecord, host_key
 from ezadmin_wire.fields import load
 from ezadmin_wire.kafka import KafkaConnection
+from ezadmin_wire.own import Identity
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.state import Address, AgentStatus, Disk, Inventory, Nic
 
@@ -319,3 +320,23 @@ def test_a_clock_that_was_ahead_does_not_shut_out_what_comes_after() -> None:
     assert reports.store(ID, inventory("2026-11-24T10:00:00.000Z", memory=2))
     assert not reports.store(ID, inventory("2026-11-24T09:00:00.000Z", memory=3))
     assert services.find(KIM, ID).memory == 2
+
+
+# -- the cmdb as a host ---
+
+
+def test_the_cmdb_is_believed_once_its_record_is_published_and_while_it_is_listened_to(tmp_path: Path) -> None:
+    SigningKey.generate().save(tmp_path / "own.key")
+    known = Identity.load(tmp_path / "own.key")
+    assert not own.believed(known)
+    with unit_of_work():
+        services.add(KIM, known.host_id, "cmdb", known.key.public.hex(), {})
+    assert not own.believed(known), "the pipeline does not know the key before it is in Kafka"
+    with unit_of_work():
+        outbox.mark_published(host_key(known.host_id), 1)
+    assert own.believed(known)
+    with unit_of_work():
+        host = db.session.get(Host, known.host_id)
+        assert host is not None
+        host.state = "quarantined"
+    assert not own.believed(known), "that is no reason to end the worker"

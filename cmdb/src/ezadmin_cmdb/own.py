@@ -11,8 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ezadmin_cmdb import __version__
 from ezadmin_cmdb.hosts.services import verify_key
+from ezadmin_cmdb.outbox import services as outbox
 from ezadmin_cmdb.settings import Settings, SettingsError
 from ezadmin_wire import WireError
+from ezadmin_wire.config import host_key
 from ezadmin_wire.own import EventHandler, Identity, OwnProducer
 from ezadmin_wire.signing import SigningKey
 
@@ -33,22 +35,31 @@ def identity(settings: Settings, make: bool = False) -> Identity:
         raise SettingsError(f"[own]: key {settings.own_key} cannot be made: {error.strerror}") from error
 
 
+def believed(known: Identity) -> bool:
+    """Whether the readers of the config records know our key and listen to us: what is sent before is a dead letter."""
+    try:
+        key = verify_key(known.host_id, known.key.kid)
+    except WireError:  # a person has taken us out of service
+        return False
+    return key is not None and outbox.is_published(host_key(known.host_id))
+
+
 def start(app: Flask, settings: Settings, program: str) -> OwnProducer | None:
     """Begin to write what this process logs; None if no key is set. Raises SettingsError."""
     if settings.own_key is None:
         return None
     known = identity(settings)
-    believed = False
+    once = False
 
     def ready() -> bool:
-        nonlocal believed
-        if not believed:
+        nonlocal once
+        if not once:
             try:
                 with app.app_context():
-                    believed = verify_key(known.host_id, known.key.kid) is not None
-            except (SQLAlchemyError, WireError):
+                    once = believed(known)
+            except SQLAlchemyError:
                 return False
-        return believed
+        return once
 
     connect = functools.partial(KafkaProducer, **settings.kafka.options())
     producer = OwnProducer(known, settings.names, __version__, connect, ready)

@@ -69,6 +69,12 @@ def entries(unpublished_only: bool) -> list[Entry]:
     return [Entry(row.key, row.revision, row.body, row.published_revision) for row in rows]
 
 
+def is_published(key: str) -> bool:
+    """Whether Kafka has acknowledged the newest revision of a record."""
+    row = db.session.get(ConfigRecord, key, populate_existing=True)
+    return row is not None and row.body is not None and row.published_revision >= row.revision
+
+
 def mark_published(key: str, revision: int) -> None:
     """Note that Kafka acknowledged a revision."""
     db.session.execute(
