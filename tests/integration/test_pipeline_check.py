@@ -12,11 +12,14 @@ from typing import Any
 import orjson
 import pytest
 from ezadmin_testing.fleet import Fleet
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
 
 from ezadmin_pipeline import care, check, families, install, main
 from ezadmin_pipeline.elastic import ElasticClient
 from ezadmin_pipeline.settings import Settings, load
 from ezadmin_wire.names import Names
+from ezadmin_wire.own import Identity
 from ezadmin_wire.signing import SigningKey
 
 HOST = "00000000-0000-4000-8000-00000000000a"
@@ -77,6 +80,38 @@ def test_before_setup(stack: Any, tmp_path: Path, capsys: pytest.CaptureFixture[
         client = ElasticClient(settings.elasticsearch)
         client.request("DELETE", "/none-state")
         client.close()
+
+
+def test_own_figures_and_foreign_topics(fleet: Fleet, stack: Any, tmp_path: Path) -> None:
+    topic = f"{fleet.names.prefix}-syslog"
+    path = fleet.settings("check", own={"key": str(tmp_path / "own.key")})
+    path.write_text(path.read_text() + f'[[foreign]]\ntopic = "{topic}"\ndataset = "other.syslog"\n')
+    settings = load(path)
+    fleet.publish_host(HOST, SigningKey.generate())
+
+    found = results(settings)
+    assert found["own figures"].state == check.FAILED
+    assert "own.key is not there; run: ezadmin-pipeline identity" in found["own figures"].text
+    assert found[f"foreign topic {topic}"].state == check.WARN
+
+    key = SigningKey.generate()
+    key.save(tmp_path / "own.key")
+    own = Identity.load(tmp_path / "own.key")
+    found = results(settings)
+    assert f"ezadmin-cmdb host add --id {own.host_id} --name NAME" in found["own figures"].text
+
+    fleet.publish_host(own.host_id, key)
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    admin.create_topics([NewTopic(name=topic, num_partitions=3, replication_factor=1)])
+    try:
+        found = results(settings)
+    finally:
+        admin.delete_topics([topic])
+        admin.close()
+    assert found["own figures"].text == f"known as host {own.host_id}"
+    assert found["own figures"].state == check.OK
+    assert found[f"foreign topic {topic}"].text == "3 partitions, unsigned"
+    assert found["rights in kafka"].state == check.OK
 
 
 def test_a_server_of_several_that_is_away(fleet: Fleet, stack: Any) -> None:

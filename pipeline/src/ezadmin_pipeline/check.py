@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -21,10 +22,12 @@ from ezadmin_pipeline.elastic import Elastic, ElasticClient, SignInRefused, acti
 from ezadmin_pipeline.epochs import KEEP_DAYS
 from ezadmin_pipeline.families import ask
 from ezadmin_pipeline.settings import Settings
+from ezadmin_wire import WireError
 from ezadmin_wire.elastic import ElasticConnection
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.kafka_probe import Refusal
 from ezadmin_wire.names import DAY_MS
+from ezadmin_wire.own import Identity
 
 OK, WARN, FAILED = "ok", "warn", "failed"
 _CLOCK_SECONDS = 5.0
@@ -62,6 +65,10 @@ def run(settings: Settings) -> Iterator[Result]:
         yield _asked(f"kafka {server}", partial(_broker, settings, server))
     for name, ask_kafka in (("topics", _topics), ("rights in kafka", _kafka_rights), ("configuration", _configuration)):
         yield _asked(name, partial(ask_kafka, settings))
+    if settings.own_key is not None:
+        yield _asked("own figures", partial(_own, settings, settings.own_key))
+    for foreign in settings.foreign:
+        yield _asked(f"foreign topic {foreign.topic}", partial(_foreign, settings, foreign.topic))
     for connection in settings.elasticsearch.each():
         yield _asked(
             f"elasticsearch {connection.urls[0]}", partial(_with_client, connection, partial(_node, connection))
@@ -176,23 +183,22 @@ def _retention(admin: Any, settings: Settings) -> None:
 
 def _kafka_rights(settings: Settings) -> str:
     names = settings.names
-    wanted = {
-        names.metrics: "READ",
-        names.logs: "READ",
-        names.config: "READ",
-        names.dlq: "WRITE",
-        names.alerts: "WRITE",
-    }
+    wanted = [
+        (names.metrics, "READ"),
+        (names.logs, "READ"),
+        (names.config, "READ"),
+        (names.dlq, "WRITE"),
+        (names.alerts, "WRITE"),
+    ]
+    if settings.own_key is not None:
+        wanted += [(names.metrics, "WRITE"), (names.logs, "WRITE"), (names.state, "WRITE")]
     group = names.consumer_group("pipeline")
     admin = _admin(settings.kafka)
     try:
-        allowed = {
-            t["name"]: t["authorized_operations"] for t in admin.describe_topics(list(wanted)) if not t["error_code"]
-        }
+        topics = list(dict.fromkeys(topic for topic, _ in wanted))
+        allowed = {t["name"]: t["authorized_operations"] for t in admin.describe_topics(topics) if not t["error_code"]}
         missing = [
-            f"{right.title()} on topic {topic}"
-            for topic, right in wanted.items()
-            if right not in (allowed.get(topic) or [])
+            f"{right.title()} on topic {topic}" for topic, right in wanted if right not in (allowed.get(topic) or [])
         ]
         if not _may_read_group(admin, group):
             missing.append(f"Read on group {group}")
@@ -234,6 +240,45 @@ def _configuration(settings: Settings) -> str:
     if not directory.hosts:
         raise Doubt("no hosts yet, so nothing is believed: ezadmin-cmdb host add, and ezadmin-cmdb worker must run")
     return f"{directory.hosts} host(s), rules revision {directory.rules_revision}"
+
+
+def _own(settings: Settings, key_file: Path) -> str:
+    """Whether what a worker says of itself would be believed."""
+    if not key_file.exists():
+        raise Problem(
+            f"[own]: key {key_file} is not there; run: ezadmin-pipeline identity, and make it known with its answer"
+        )
+    try:
+        identity = Identity.load(key_file, settings.own_host_id)
+    except WireError as error:
+        raise Problem(f"[own]: {error}") from error
+    known = TopicDirectory.read(settings.kafka, settings.names.config, settings.verify_keys())
+    try:
+        key = known.find_key(identity.host_id, identity.key.kid)
+    except WireError as error:
+        raise Problem(f"{error}; what it says of itself would be dead letters") from error
+    if key is None:
+        raise Problem(
+            f"the cmdb does not know key {identity.key.kid} of host {identity.host_id}, so nothing is written; run: "
+            f"ezadmin-cmdb host add --id {identity.host_id} --name NAME --public-key {identity.key.public.hex()}"
+        )
+    return f"known as host {identity.host_id}"
+
+
+def _foreign(settings: Settings, topic: str) -> str:
+    admin = _admin(settings.kafka)
+    try:
+        found = admin.describe_topics([topic])[0]
+    finally:
+        admin.close()
+    if found["error_code"] == broker.TOPIC_AUTHORIZATION_FAILED:
+        raise Problem(f"this user may not see it: Read and Describe on topic {topic} are missing")
+    if found["error_code"]:
+        raise Doubt("does not exist (yet); it is read from when it is made")
+    operations = found["authorized_operations"]
+    if operations is not None and "READ" not in operations:
+        raise Problem(f"missing: Read on topic {topic}")
+    return f"{len(found['partitions'])} partitions, unsigned"
 
 
 # Elasticsearch
