@@ -45,7 +45,7 @@ class Host(Placed, Covered, Base):
 
     The columns of what agents observe have the value that holds; :mod:`.values` says why. ``observed``: what the agent
     reported, ``{field: [value, since]}``. ``inventory_collected`` and ``agent_collected``: when the agent looked, of the
-    newest document taken. ``member_of``: names by ids of the groups that it is in, as the worker found them last.
+    newest document taken. ``agent_config_wanted``: the version of the managed configuration that it is to have. ``member_of``: names by ids of the groups that it is in, as the worker found them last.
     """
 
     __tablename__ = "hosts"
@@ -102,6 +102,8 @@ class Host(Placed, Covered, Base):
     agent_lines_dropped: Mapped[int | None] = mapped_column(BigInteger)
     agent_rss_bytes: Mapped[int | None] = mapped_column(BigInteger)
     agent_cpu_pct: Mapped[float | None] = mapped_column(Float)
+    agent_transport: Mapped[str | None] = mapped_column(exact(16))
+    agent_config_wanted: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
 
     customer: Mapped[Customer | None] = relationship()
     site: Mapped[Site | None] = relationship()
@@ -138,7 +140,7 @@ class HostLabel(Base):
 
 
 class HostKey(Base):
-    """A public key (64 hex digits) that a host signs with; one key is one host's alone."""
+    """A public key (64 hex digits) that a host signs with; one key is one host's alone. ``ends``: when it is revoked."""
 
     __tablename__ = "host_keys"
     __table_args__ = (UniqueConstraint("public"), TABLE)
@@ -148,6 +150,7 @@ class HostKey(Base):
     public: Mapped[str] = mapped_column(exact(64))
     revoked: Mapped[bool] = mapped_column(Boolean, default=False)
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    ends: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Nic(Base):
