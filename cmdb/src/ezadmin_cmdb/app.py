@@ -31,6 +31,7 @@ from ezadmin_cmdb.datacenter import rooms as _rooms
 from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.describe import description as descriptions
 from ezadmin_cmdb.elastic import Elastic
+from ezadmin_cmdb.enrolment import models as _enrolment_models
 from ezadmin_cmdb.filters import models as _filters
 from ezadmin_cmdb.hosts import description as _host_description
 from ezadmin_cmdb.hosts import drifts as _drifts
@@ -45,7 +46,19 @@ from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_cmdb.web import formats, i18n
 from ezadmin_cmdb.webhooks import description as _webhooks
 
-MODELS = (_reminders, _accounts, _audit_models, _changes, _filters, _hosts, _jobs, _limits, _outbox, _rules)
+MODELS = (
+    _reminders,
+    _accounts,
+    _audit_models,
+    _changes,
+    _enrolment_models,
+    _filters,
+    _hosts,
+    _jobs,
+    _limits,
+    _outbox,
+    _rules,
+)
 DESCRIBED = (
     _host_description,
     _drifts,
