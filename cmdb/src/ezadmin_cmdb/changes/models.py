@@ -15,7 +15,12 @@ class Change(Base):
     """One change of one object. ``fields`` is ``{field: [before, after]}``; names stand as they were at the time."""
 
     __tablename__ = "changes"
-    __table_args__ = (Index("ix_changes_object", "object_type", "object_id", "time"), TABLE)
+    __table_args__ = (
+        Index("ix_changes_object", "object_type", "object_id", "time"),
+        Index("ix_changes_request", "request_id", "id"),
+        Index("ix_changes_actor", "actor", "id"),
+        TABLE,
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     time: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, index=True)

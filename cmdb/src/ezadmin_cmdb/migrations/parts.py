@@ -32,6 +32,12 @@ def create_index(name: str, table: str, columns: list[str]) -> None:
         op.create_index(name, table, columns)
 
 
+def drop_index(name: str, table: str) -> None:
+    """Drop an index, if it is there."""
+    if name in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
+        op.drop_index(name, table)
+
+
 def add_column(table: str, column: sa.Column[Any]) -> None:
     """Add a column, unless it is there."""
     if column.name not in {one["name"] for one in sa.inspect(op.get_bind()).get_columns(table)}:
