@@ -89,6 +89,16 @@ class ApiToken(Base):
     user: Mapped[User] = relationship(lazy="joined")
 
 
+class RequestQuota(Base):
+    """The bucket of a token (by its hash) or of an address: when it will be full again. See :mod:`.quotas`."""
+
+    __tablename__ = "request_quotas"
+    __table_args__ = (TABLE,)
+
+    subject: Mapped[str] = mapped_column(exact(64), primary_key=True)
+    full_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class SecondFactor(Base):
     """The secret of a user's app that shows codes, encrypted; it counts once ``confirmed``. ``step``: the last one used."""
 
