@@ -116,6 +116,32 @@ class Hosts:
 
 
 @dataclass(frozen=True)
+class Gateway:
+    """Where the gateway listens, and what it tells agents.
+
+    ``url``: how agents reach it. ``cert_file`` and ``key_file``: TLS by itself, both or none. ``ca_file``: the authority of the
+    certificate that agents meet, pinned into enrolment tokens. ``files``: a folder of files named by their SHA-256.
+    ``trusted_proxies``: from whom ``X-Forwarded-For`` is believed. ``agents_kafka``: brokers that agents are sent to, None: their
+    data comes through the gateway. ``config_public_key`` (hex): of config records, else that of ``config_signing_key``.
+    ``reinstall_after``: how long a machine must not have been heard before another one may take its place. ``old_keys``: how
+    long a key that was replaced is still good, as long as data signed with it may lie in Kafka.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8443
+    url: str | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    files: Path | None = None
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    agents_kafka: str | None = None
+    config_public_key: str | None = None
+    reinstall_after: timedelta = timedelta(minutes=3)
+    old_keys: timedelta = timedelta(days=3)
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the cmdb needs to know."""
 
@@ -137,6 +163,7 @@ class Settings:
     """The key that own warnings and errors are signed with; without it they are not written as events."""
     webhooks_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that webhooks may call though they are not in the open internet."""
+    gateway: Gateway = field(default_factory=Gateway)
 
     def secret_key(self) -> bytes:
         """The secret of cookies, made at the first call. Raises SettingsError."""
@@ -205,6 +232,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
             "hosts",
             "own",
             "webhooks",
+            "gateway",
             "sign_in",
             "ldap",
             "oidc",
@@ -248,6 +276,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         oidc=_oidc(_table(table, "oidc", where), f"{where}: [oidc]") if "oidc" in table else None,
         own_key=Path(_text(own, "key", f"{where}: [own]")) if own else None,
         webhooks_allow=_networks(_table(table, "webhooks", where), f"{where}: [webhooks]"),
+        gateway=_gateway(_table(table, "gateway", where), f"{where}: [gateway]"),
     )
 
 
@@ -279,15 +308,42 @@ def _hosts(table: Mapping[str, Any], where: str) -> Hosts:
     )
 
 
+def _gateway(table: Mapping[str, Any], where: str) -> Gateway:
+    texts, files = {"host", "agents_kafka", "config_public_key"}, {"cert_file", "key_file", "ca_file", "files"}
+    numbers = {"port": (1, 65535), "reinstall_after_seconds": (1, 86_400), "old_keys_hours": (0, 24 * 366)}
+    _known(table, texts | files | set(numbers) | {"url", "trusted_proxies"}, where)
+    for name, (least, most) in numbers.items():
+        value = table.get(name, least)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise SettingsError(f"{where}: {name} = {value!r}: write a whole number from {least} to {most}")
+    given: dict[str, Any] = {key: _text(table, key, where) for key in texts if key in table}
+    given |= {key: Path(_text(table, key, where)) for key in files if key in table}
+    if ("cert_file" in given) != ("key_file" in given):
+        raise SettingsError(f"{where}: cert_file and key_file belong together: write both, or none")
+    if len(given.get("config_public_key", "0" * 64)) != 64:
+        raise SettingsError(f"{where}: config_public_key: write 64 hex digits, as `ezadmin-cmdb key generate` prints them")
+    if "port" in table:
+        given["port"] = table["port"]
+    if "reinstall_after_seconds" in table:
+        given["reinstall_after"] = timedelta(seconds=table["reinstall_after_seconds"])
+    if "old_keys_hours" in table:
+        given["old_keys"] = timedelta(hours=table["old_keys_hours"])
+    proxies = _network_list(table.get("trusted_proxies", []), where, "trusted_proxies")
+    return Gateway(**given, url=_url(table, "url", where), trusted_proxies=proxies)
+
+
 def _networks(table: Mapping[str, Any], where: str) -> tuple[IPv4Network | IPv6Network, ...]:
     _known(table, {"allow"}, where)
-    texts = table.get("allow", [])
+    return _network_list(table.get("allow", []), where, "allow")
+
+
+def _network_list(texts: Any, where: str, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
     try:
         if not isinstance(texts, list):
             raise ValueError("no list")
         return tuple(ip_network(text) for text in texts)
     except ValueError as error:
-        raise SettingsError(f'{where}: allow: {error}: write networks such as ["10.1.2.0/24"]') from error
+        raise SettingsError(f'{where}: {name}: {error}: write networks such as ["10.1.2.0/24"]') from error
 
 
 def _sign_in(table: Mapping[str, Any], where: str) -> SignIn:
