@@ -14,8 +14,10 @@ from ezadmin_wire.errors import WireError
 from ezadmin_wire.fields import dump_tagged, load_tagged
 from ezadmin_wire.times import parse_time
 
-STATES = ("queued", "sent", "accepted", "running", "done", "failed", "expired", "refused", "lost")
-END_STATES = ("done", "failed", "expired", "refused", "lost")
+STATES = ("queued", "sent", "accepted", "running", "done", "failed", "cancelled", "expired", "refused", "lost")
+END_STATES = ("done", "failed", "cancelled", "expired", "refused", "lost")
+TOLD_STATES = ("accepted", "running", "done", "failed", "refused", "lost")
+"""What an agent may say; the others are the cmdb's own words."""
 MAX_CHUNK = 128 * 1024
 """Bytes of output in one chunk, before base64."""
 

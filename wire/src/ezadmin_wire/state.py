@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
+from ezadmin_wire.errors import WireError
 from ezadmin_wire.fields import dump_tagged, load_tagged
 from ezadmin_wire.times import parse_time
+
+TRANSPORTS = ("kafka", "https")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,10 @@ class Inventory:
 
 @dataclass(frozen=True)
 class AgentStatus:
-    """``type: agent``: how the agent itself is: version, start, spool, counts since the start."""
+    """``type: agent``: how the agent itself is: version, start, spool, counts since the start.
+
+    ``transport``: how its batches travel, ``kafka`` or ``https``.
+    """
 
     collected: str
     version: str
@@ -94,6 +100,11 @@ class AgentStatus:
     lines_dropped: int = 0
     rss_bytes: Optional[int] = None
     cpu_pct: Optional[float] = None
+    transport: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        if self.transport not in (None, *TRANSPORTS):
+            raise WireError("bad_value", f"transport: {self.transport!r} is none of {', '.join(TRANSPORTS)}")
 
 
 StateDocument = Union[Inventory, AgentStatus]
