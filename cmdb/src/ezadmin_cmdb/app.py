@@ -17,6 +17,8 @@ from ezadmin_cmdb.audit import description as _audit
 from ezadmin_cmdb.audit import models as _audit_models
 from ezadmin_cmdb.changes import description as _change_records
 from ezadmin_cmdb.changes import models as _changes
+from ezadmin_cmdb.commands import models as _command_models
+from ezadmin_cmdb.configs import models as _config_models
 from ezadmin_cmdb.custom import description as _custom
 from ezadmin_cmdb.custom import models as custom
 from ezadmin_cmdb.database import ENGINE_OPTIONS, db
@@ -51,6 +53,8 @@ MODELS = (
     _accounts,
     _audit_models,
     _changes,
+    _command_models,
+    _config_models,
     _enrolment_models,
     _filters,
     _hosts,
