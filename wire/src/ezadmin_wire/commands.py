@@ -9,7 +9,6 @@ other readers of this package pass over it.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Sequence
@@ -113,8 +112,10 @@ ARGUMENTS: dict[str, dict[str, Callable[[Any], Optional[str]]]] = {
 """The arguments of each kind, all of them needed, and what is wrong with a value.
 
 ``inventory``: collect and send the inventory now. ``sample``: metrics each ``interval`` seconds, for ``seconds``.
-``configure``: take ``config`` as the managed part of the configuration, ``version`` its number. ``rotate_key``: make a
-new key and have it known. ``stop``: end what commands began and take none but ``resume`` until then.
+``configure``: take ``config`` as the managed part of the configuration, ``version`` its number; it is
+``{"logs": [{…}, …]}`` with the settings of ``[[logs]]`` of the agent's file (``path`` or ``source``, ``min_level``,
+``include``, ``exclude``, ``mask``, ``sample`` …; ``"source": "system"`` is the host's system log, wherever it is).
+``rotate_key``: make a new key and have it known. ``stop``: end what commands began and take none but ``resume`` until then.
 """
 KINDS = tuple(ARGUMENTS)
 
@@ -144,25 +145,36 @@ def encode(signer: SigningKey, command: Command) -> SignedCommand:
     return SignedCommand(value.decode(), signer.kid, base64.urlsafe_b64encode(signature).decode().rstrip("="))
 
 
+def verify(signed: SignedCommand, verify_keys: Sequence[VerifyKey]) -> bytes:
+    """The bytes of the command, if one of ``verify_keys`` signed them; what they say is not looked at.
+
+    Raises WireError with ``bad_value`` (too large, no text), ``unknown_key`` or ``bad_signature``.
+    """
+    try:
+        value = signed.command.encode()
+    except UnicodeEncodeError as error:
+        raise WireError("bad_value", "not text that UTF-8 can hold") from error
+    if len(value) > MAX_BYTES:
+        raise WireError("bad_value", f"a command of {len(value)} bytes; at most {MAX_BYTES} are read")
+    signer = next((key for key in verify_keys if key.kid == signed.kid), None)
+    if signer is None:
+        raise WireError("unknown_key", f"signed with key {signed.kid[:64]!r}, which is not trusted here")
+    if not re.fullmatch(r"[\w-]{85}[AQgw]", signed.sig, re.ASCII):  # one signature has one text
+        raise WireError("bad_signature", "the signature is not base64url of 64 bytes")
+    if not signer.verify(base64.urlsafe_b64decode(f"{signed.sig}=="), _signed(signed.kid, value)):
+        raise WireError("bad_signature", "the signature does not fit the command")
+    return value
+
+
 def decode(signed: SignedCommand, verify_keys: Sequence[VerifyKey]) -> Command:
     """The command, if one of ``verify_keys`` signed it.
 
     Raises WireError with ``bad_value``, ``unknown_key``, ``bad_signature`` or ``unknown_kind``.
     """
-    value = signed.command.encode()
-    if len(value) > MAX_BYTES:
-        raise WireError("bad_value", f"a command of {len(value)} bytes; at most {MAX_BYTES} are read")
-    signer = next((key for key in verify_keys if key.kid == signed.kid), None)
-    if signer is None:
-        raise WireError("unknown_key", f"signed with key {signed.kid!r}, which is not trusted here")
-    try:
-        signature = base64.b64decode(f"{signed.sig}==", altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise WireError("bad_signature", "the signature is not base64url") from error
-    if not signer.verify(signature, _signed(signed.kid, value)):
-        raise WireError("bad_signature", "the signature does not fit the command")
+    value = verify(signed, verify_keys)
     try:
         plain = json.loads(value)
+        dump(plain)  # no NaN, no halves of surrogate pairs, wherever in the arguments
     except (ValueError, RecursionError) as error:
         raise WireError("bad_value", f"not JSON: {error}") from error
     unknown = sorted(set(plain) - {member.name for member in fields(Command)}) if isinstance(plain, dict) else []

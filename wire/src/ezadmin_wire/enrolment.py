@@ -39,11 +39,16 @@ class Token:
     ca: Optional[str] = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"https?://[^\s/?#]+", self.url):
-            raise WireError("bad_token", f"url: {self.url!r} is not http(s)://host[:port]")
+        check_url(self.url)
         VerifyKey.from_hex(self.command_key)
         if self.ca is not None and not re.fullmatch("[0-9a-f]{64}", self.ca):
             raise WireError("bad_token", "ca: not a SHA-256 of 64 hex digits")
+
+
+def check_url(url: str) -> None:
+    """Raises WireError (``bad_token``) if ``url`` is not ``http(s)://host[:port]``, without anything behind it."""
+    if not re.fullmatch(r"https?://(\[[0-9a-fA-F:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?", url):
+        raise WireError("bad_token", f"url: {url!r} is not http(s)://host[:port]")
 
 
 def new_secret() -> str:
@@ -63,7 +68,8 @@ def read_token(text: str) -> Token:
     if not text.startswith(PREFIX):
         raise WireError("bad_token", f"an enrolment token begins with {PREFIX}")
     try:
-        data = base64.b64decode(text[len(PREFIX) :] + "==", altchars=b"-_", validate=True)
+        body = text[len(PREFIX) :]
+        data = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise WireError("bad_token", "the token is damaged; copy it again, whole") from error
     if len(data) < 4 or zlib.crc32(data[4:]).to_bytes(4, "big") != data[:4]:
