@@ -22,6 +22,8 @@ from ezadmin_cmdb.actor import Actor, cli_actor
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.audit.commands import audit_commands
 from ezadmin_cmdb.database import NO_SUCH_TABLE, db, error_code, unavailable, unit_of_work
+from ezadmin_cmdb.enrolment.commands import add_host_commands
+from ezadmin_cmdb.enrolment.commands import token_commands as enrolment_token_commands
 from ezadmin_cmdb.errors import DomainError
 from ezadmin_cmdb.grafana.commands import grafana_commands
 from ezadmin_cmdb.hosts import services as hosts
@@ -126,6 +128,15 @@ def _web(loaded: Settings) -> None:
     from ezadmin_cmdb import server  # gunicorn is not needed by anything else
 
     server.run(loaded)
+
+
+@cli.command("gateway")
+@command
+def _gateway(loaded: Settings) -> int:
+    """Serve agents: enrolment, commands, uploads and files, until SIGTERM."""
+    from ezadmin_cmdb.gateway import server  # Starlette and uvicorn are not needed by anything else
+
+    return server.run(loaded)
 
 
 @cli.command("identity")
@@ -341,6 +352,8 @@ cli.add_command(import_command(command_with_app))
 cli.add_command(audit_commands(command_with_app))
 cli.add_command(webhook_commands(command_with_app))
 cli.add_command(token_commands(command_with_app))
+cli.add_command(enrolment_token_commands(command_with_app))
+add_host_commands(_host, command_with_app)
 add_user_commands(_user, command_with_app)
 
 
