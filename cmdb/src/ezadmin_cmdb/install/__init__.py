@@ -17,7 +17,7 @@ from pathlib import Path
 from ezadmin_cmdb.install import bundle
 from ezadmin_cmdb.install.bundle import Bundle, BundleError
 
-__all__ = ["Bundle", "BundleError", "Scripts", "one_liner", "scripts"]
+__all__ = ["Bundle", "BundleError", "Downloads", "Scripts", "one_liner", "scripts"]
 
 _HOST = resources.files(__name__) / "host"
 _PARTS = {
@@ -63,6 +63,11 @@ class Scripts:
         """Of install.sh, 64 hex digits."""
         return hashlib.sha256(self.install).hexdigest()
 
+    @cached_property
+    def public(self) -> frozenset[str]:
+        """The SHA-256 of each file that install.sh asks for."""
+        return frozenset({self.bundle.sha256, *self.bundle.files})
+
     def archive(self, folder: Path, target: str | None = None) -> bytes:
         """The offline archive of the bundle in ``folder``. Raises BundleError for a target that it does not have."""
         return bundle.archive(folder, self.bundle, {"install.sh": self.install, "uninstall.sh": self.uninstall}, target)
@@ -81,6 +86,46 @@ def scripts(folder: Path, url: str | None, ca_file: Path | None) -> Scripts:
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"ca_file {ca_file} cannot be read: {error}") from error
     return Scripts(found, url.rstrip("/") if url else None, ca)
+
+
+class Downloads:
+    """What the gateway hands out to hosts that it does not know yet: read anew when the bundle or the authority changes."""
+
+    def __init__(self, folder: Path | None, url: str | None, ca_file: Path | None) -> None:
+        self._folder, self._url, self._ca_file = folder, url, ca_file
+        self._stamp: object = None
+        self._scripts: Scripts | None = None
+
+    def scripts(self) -> Scripts:
+        """The scripts as they are now. Raises BundleError if there is no bundle."""
+        if self._folder is None:
+            raise BundleError('the settings name no folder for the bundle: write files = "…" under [gateway]')
+        stamp = tuple(_stamp(path) for path in (self._folder / bundle.MANIFEST, self._ca_file) if path is not None)
+        if self._scripts is None or stamp != self._stamp:
+            self._scripts, self._stamp = scripts(self._folder, self._url, self._ca_file), stamp
+        return self._scripts
+
+    def document(self, name: str) -> bytes:
+        """The content of ``install.sh``, ``uninstall.sh`` or ``bundle.json``. Raises BundleError."""
+        found = self.scripts()
+        return {"install.sh": found.install, "uninstall.sh": found.uninstall, bundle.MANIFEST: found.bundle.text()}[
+            name
+        ]
+
+    def public(self) -> frozenset[str]:
+        """The SHA-256 of each file that anybody may have: those of the bundle. None while there is no bundle."""
+        try:
+            return self.scripts().public
+        except BundleError:
+            return frozenset()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def one_liner(found: Scripts, token: str, *, tool: str = "curl", options: str = "") -> str:

@@ -89,7 +89,7 @@ class Source:
             urllib.request.ProxyHandler({"http": self.proxy, "https": self.proxy} if self.proxy else {})
         ]
         if url and url.startswith("https:"):
-            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=ca)))
+            handlers.append(urllib.request.HTTPSHandler(context=tls(ca)))
         self._opener = urllib.request.build_opener(*handlers)
 
     @property
@@ -165,6 +165,19 @@ class Source:
         )
 
 
+def tls(ca: Optional[str]) -> ssl.SSLContext:
+    """Certificate and name are checked, against ``ca`` (PEM) alone, or what the system trusts; as the agent does it."""
+    # not the default context: that of Python 3.13 refuses what many private authorities sign
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca is None:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(cadata=ca)
+        context.verify_flags |= 0x80000  # X509_V_FLAG_PARTIAL_CHAIN: trusted by itself, whoever signed it
+    return context
+
+
 def proxy_for(url: str, given: Optional[str]) -> Optional[str]:
     """The proxy to reach ``url`` by: the one given, else what the environment says (https_proxy, no_proxy)."""
     if given:
@@ -193,64 +206,15 @@ class Undo:
         """What was done stays."""
         self._steps.clear()
 
-    def run(self) -> list[str]:
-        """Undo all; returns what was undone."""
-        done = []
-        while self._steps:
-            text, function = self._steps.pop()
-            try:
-                function()
-                done.append(text)
-            except OSError as error:
-                done.append(f"{text} could NOT be removed ({error.strerror}): remove it by hand")
-        return done
-
-
-def remove(path: Path) -> None:
-    """Remove a file, link or folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-
-
-def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """A whole file or none."""
-    new = path.with_name(f".{path.name}.new")
-    remove(new)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(new, mode)
-    os.replace(new, path)
-
-
-def link(path: Path, to: str) -> None:
-    """A symbolic link, turned at once if it is there."""
-    new = path.with_name(f".{path.name}.new")
-    remove(new)
-    os.symlink(to, new)
-    os.replace(new, path)
-
-
-def run(*command: str, check: bool = True, env: Optional[dict[str, str]] = None) -> subprocess.CompletedProcess[str]:
-    """A command to its end. Raises Failed with what it said."""
+    def run(*command: str, check: bool = True, given: str = "") -> subprocess.CompletedProcess[str]:
+    """A command to its end, with ``given`` as its input. Raises Failed with what it said."""
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=env and {**os.environ, **env},
-        )
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     except OSError as error:
         raise Failed(f"cannot run {command[0]}: {error.strerror}", "see the message") from error
     if check and done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
-        shown = shlex.join(word for word in command if not word.startswith("ezt1."))
-        raise Failed(f"{shown} ended with status {done.returncode}: {' / '.join(said[-5:])}", "see its message")
+        raise Failed(f"{shlex.join(command)} ended with status {done.returncode}: {' / '.join(said[-5:])}", "see its message")
     return done
 
 
@@ -510,7 +474,7 @@ class Install:
             fresh = not (self.prefix / "current").exists()
             same = current == version and os.access(self.agent, os.X_OK)
             enrolled = (self.state / "enrolment.json").exists()
-            enrol = token is not None and (not enrolled or options.enrol_again)
+            enrol = token is not None and (not enrolled or bool(options.enrol_again))
             if token is not None and enrolled and not options.enrol_again:
                 say("this host is enrolled already, so the token is not used (--enrol-again does)")
             if same and not enrol and self._complete() and self._runs() is not None:
@@ -521,8 +485,8 @@ class Install:
                     self._step(
                         f"unpack into {self.prefix}/versions/{version}", lambda: self._unpack(source, files, version)
                     )
-                self._write_config(source)
-                if enrol:
+                self._write_config()
+                if enrol and token is not None:
                     self._step("enrol this host", lambda: self._enrol(token, version, source))
                 self._activate(version, same)
             except BaseException:
@@ -627,7 +591,7 @@ class Install:
         new.rename(place)
         self.undo.add(f"{versions}/{version}", lambda: remove(place))
 
-    def _write_config(self, source: Source) -> None:
+    def _write_config(self) -> None:
         if self.config.exists():
             say(f"  {self.config} is kept as it is")
             return
@@ -637,8 +601,6 @@ class Install:
         ]
         if self.options.transport:
             lines.append(f"transport = {json.dumps(self.options.transport)}")
-        if source.proxy:
-            lines.append(f"proxy = {json.dumps(source.proxy)}")
 
         def make() -> None:
             self._mkdir(self.config.parent)
@@ -654,18 +616,19 @@ class Install:
         for path in self.state.iterdir():
             remove(path)
 
-    def _enrol(self, token: Optional[str], version: str, source: Source) -> None:
+    def _enrol(self, token: str, version: str, source: Source) -> None:
         agent = self.prefix / "versions" / version / "bin" / NAME
-        environment = {"EZADMIN_TOKEN": token or ""}
-        command = [str(agent), "enrol", "--config", str(self.config)]
+        # not on the command line, where every user of the host could read it
+        command = [str(agent), "enrol", "--config", str(self.config), "--token-file", "/dev/stdin"]
         if source.proxy:
-            environment |= {"https_proxy": source.proxy, "http_proxy": source.proxy}
+            command += ["--proxy", source.proxy]
+        if self.options.insecure:
+            command.append("--insecure")
         try:
-            done = run(*command, env=environment)
+            done = run(*command, given=token)
         except Failed as error:
-            raise Failed(
-                f"this host could not be enrolled: {error}", "see the reason; the token was not the only try"
-            ) from error
+            said = str(error).partition("ezadmin-agent: ")[2] or str(error)
+            raise Failed(f"this host could not be enrolled: {said}", "see the reason; nothing stays installed") from error
         for line in done.stdout.strip().splitlines():
             say(f"  {line}")
         self.undo.forget()  # the gateway knows this host now: what would be undone is only to be done again
@@ -856,6 +819,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--service", choices=SERVICES, default="auto", help="what starts it (auto)")
     made.add_argument("--no-start", action="store_true", help="install and enrol only")
     made.add_argument("--enrol-again", action="store_true", help="use the token though this host is enrolled")
+    made.add_argument("--insecure", action="store_true", help="enrol by plain HTTP, if you are sure of the network between")
     made.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for the first data to arrive (60)")
     made.add_argument("--from", dest="source", type=Path, metavar="DIR", help="the unpacked offline archive")
     return made
