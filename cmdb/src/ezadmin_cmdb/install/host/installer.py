@@ -206,7 +206,48 @@ class Undo:
         """What was done stays."""
         self._steps.clear()
 
-    def run(*command: str, check: bool = True, given: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self) -> list[str]:
+        """Undo all; returns what was undone."""
+        done = []
+        while self._steps:
+            text, function = self._steps.pop()
+            try:
+                function()
+                done.append(text)
+            except OSError as error:
+                done.append(f"{text} could NOT be removed ({error.strerror}): remove it by hand")
+        return done
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """A whole file or none."""
+    new = path.with_name(f".{path.name}.new")
+    remove(new)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(new, mode)
+    os.replace(new, path)
+
+
+def link(path: Path, to: str) -> None:
+    """A symbolic link, turned at once if it is there."""
+    new = path.with_name(f".{path.name}.new")
+    remove(new)
+    os.symlink(to, new)
+    os.replace(new, path)
+
+
+def run(*command: str, check: bool = True, given: str = "") -> subprocess.CompletedProcess[str]:
     """A command to its end, with ``given`` as its input. Raises Failed with what it said."""
     try:
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
@@ -214,7 +255,9 @@ class Undo:
         raise Failed(f"cannot run {command[0]}: {error.strerror}", "see the message") from error
     if check and done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
-        raise Failed(f"{shlex.join(command)} ended with status {done.returncode}: {' / '.join(said[-5:])}", "see its message")
+        raise Failed(
+            f"{shlex.join(command)} ended with status {done.returncode}: {' / '.join(said[-5:])}", "see its message"
+        )
     return done
 
 
@@ -628,7 +671,9 @@ class Install:
             done = run(*command, given=token)
         except Failed as error:
             said = str(error).partition("ezadmin-agent: ")[2] or str(error)
-            raise Failed(f"this host could not be enrolled: {said}", "see the reason; nothing stays installed") from error
+            raise Failed(
+                f"this host could not be enrolled: {said}", "see the reason; nothing stays installed"
+            ) from error
         for line in done.stdout.strip().splitlines():
             say(f"  {line}")
         self.undo.forget()  # the gateway knows this host now: what would be undone is only to be done again
@@ -819,7 +864,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--service", choices=SERVICES, default="auto", help="what starts it (auto)")
     made.add_argument("--no-start", action="store_true", help="install and enrol only")
     made.add_argument("--enrol-again", action="store_true", help="use the token though this host is enrolled")
-    made.add_argument("--insecure", action="store_true", help="enrol by plain HTTP, if you are sure of the network between")
+    made.add_argument(
+        "--insecure", action="store_true", help="enrol by plain HTTP, if you are sure of the network between"
+    )
     made.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for the first data to arrive (60)")
     made.add_argument("--from", dest="source", type=Path, metavar="DIR", help="the unpacked offline archive")
     return made
