@@ -20,7 +20,7 @@ from ezadmin_wire import WireError
 from ezadmin_wire.elastic import ElasticConnection
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
-from ezadmin_wire.signing import SigningKey
+from ezadmin_wire.signing import SigningKey, VerifyKey
 
 ENVIRONMENT = "EZADMIN_CMDB_CONFIG"
 
@@ -142,6 +142,15 @@ class Gateway:
 
 
 @dataclass(frozen=True)
+class Commands:
+    """The key of commands. ``signing_key`` is read by the signer alone, which listens on ``signer_socket``; ``public_key`` is 64 hex digits."""
+
+    public_key: str | None = None
+    signing_key: Path | None = None
+    signer_socket: Path | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the cmdb needs to know."""
 
@@ -164,6 +173,7 @@ class Settings:
     webhooks_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that webhooks may call though they are not in the open internet."""
     gateway: Gateway = field(default_factory=Gateway)
+    commands: Commands = field(default_factory=Commands)
 
     def secret_key(self) -> bytes:
         """The secret of cookies, made at the first call. Raises SettingsError."""
@@ -233,6 +243,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
             "own",
             "webhooks",
             "gateway",
+            "commands",
             "sign_in",
             "ldap",
             "oidc",
@@ -277,6 +288,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         own_key=Path(_text(own, "key", f"{where}: [own]")) if own else None,
         webhooks_allow=_networks(_table(table, "webhooks", where), f"{where}: [webhooks]"),
         gateway=_gateway(_table(table, "gateway", where), f"{where}: [gateway]"),
+        commands=_commands(_table(table, "commands", where), f"{where}: [commands]"),
     )
 
 
@@ -330,6 +342,18 @@ def _gateway(table: Mapping[str, Any], where: str) -> Gateway:
         given["old_keys"] = timedelta(hours=table["old_keys_hours"])
     proxies = _network_list(table.get("trusted_proxies", []), where, "trusted_proxies")
     return Gateway(**given, url=_url(table, "url", where), trusted_proxies=proxies)
+
+
+def _commands(table: Mapping[str, Any], where: str) -> Commands:
+    files = {"signing_key", "signer_socket"}
+    _known(table, files | {"public_key"}, where)
+    key = _text(table, "public_key", where) if "public_key" in table else None
+    try:
+        if key is not None:
+            VerifyKey.from_hex(key)
+    except WireError as error:
+        raise SettingsError(f"{where}: public_key: {error}") from error
+    return Commands(key, **{name: Path(_text(table, name, where)) for name in files if name in table})
 
 
 def _networks(table: Mapping[str, Any], where: str) -> tuple[IPv4Network | IPv6Network, ...]:
