@@ -108,14 +108,12 @@ def rename_and_signal_late(writer: Writer) -> None:
 
 
 def copytruncate(writer: Writer) -> None:
-    for _ in range(writer.rotations % 2 + 1):  # also twice before the agent may have looked
+    for _ in range(writer.rotations % 2 + 1):  # also twice before the agent may have looked or read a line between
         # no line is written between copy and truncation
         shutil.copy(writer.path, writer.shift())
         os.truncate(writer.path, 0)
         time.sleep(0.01)  # files that are younger must look younger
         writer.lines(50)
-    # the copy is known by what was read of the file: so something must have been read before the next one is made
-    writer.wait(writer.written - 49)
 
 
 def truncate(writer: Writer) -> None:
@@ -241,15 +239,19 @@ def test_every_line_once(make_rig: Callable[[str], Rig], rotate: Callable[[Write
     # files that were rotated before its first look are none of the agent's
     rig.arrived.wait(lambda: rig.kept() >= 1, 30, "the agent knows its file")
     writer.start()
-    kills = 0
+    kills = kept = 0
+    patience = 1.0
     next_kill = time.monotonic() + chance.uniform(0.3, 2.0)
-    while writer.is_alive():
+    while writer.is_alive() or kills < 2:
         rig.arrived.read()
         if time.monotonic() >= next_kill:
             rig.agent.kill()
             kills += 1
             rig.agent.start()
-            next_kill = time.monotonic() + chance.uniform(0.3, 2.0)
+            # a slow machine may need longer than that from start to first line
+            patience = 1.0 if rig.kept() > kept else patience * 1.5
+            kept = rig.kept()
+            next_kill = time.monotonic() + chance.uniform(0.3, 2.0) * patience
     writer.join()
     assert writer.failed is None
     wait_until(lambda: rig.indexed() >= writer.written, 60, f"{writer.written} lines are in Elasticsearch")
@@ -259,4 +261,3 @@ def test_every_line_once(make_rig: Callable[[str], Rig], rotate: Callable[[Write
     assert not twice, f"{len(twice)} lines came twice, the first {sorted(twice)[:5]}"
     assert numbers.keys() == set(range(writer.written))
     assert writer.rotations >= 3
-    assert kills >= 2

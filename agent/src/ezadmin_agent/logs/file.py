@@ -10,8 +10,9 @@ file's first bytes, by which a new file under an old inode, and a file that was 
 * Rotated while the agent was down, or more than once between two looks: the old file is found among its siblings by
   inode and head, and those between it and the present one by their time of change.
 * Emptied (copytruncate): read again from its begin, after what is new in the copy, if there is one under a sibling's
-  name, and after the copies that are younger, if it was emptied more than once between two looks. (A line written
-  between the copy and the emptying and not read until then is in no file any more.)
+  name, and after the copies that are younger, if it was emptied more than once between two looks. While nothing of a
+  file was read, ``beside`` notes which files stood beside it: one that comes then is a copy of it, if it was emptied.
+  (A line written between the copy and the emptying and not read until then is in no file any more.)
 
 A line without its newline waits; when its file is finished it is taken as it is. A line longer than MAX_LINE is cut,
 and the rest skipped up to its newline. An event of several lines is taken when the line behind it is there, or when it
@@ -22,28 +23,25 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from ezadmin_agent.logs.builder import Builder, Patterns
 from ezadmin_agent.logs.rules import RuleConfig, Rules
+from ezadmin_agent.logs.siblings import HEAD, Beside, Head, Sibling, head, is_copy_of_present, matches, siblings
 from ezadmin_agent.logs.source import CALM, MAX_LINE, Batch, Counts, Mode, empty
 from ezadmin_wire.logs.parse import Parser
 
 log = logging.getLogger(__name__)
 
-HEAD = 1024
 CHUNK = 256 << 10
 GRACE = 30.0
 """Seconds for which a renamed file is looked at after the new one appeared."""
 DONE = 8
-_ROTATED = re.compile(r"[.-](\d[\w.:+-]*|old|bak|prev(ious)?|last|save|orig)", re.ASCII)
-_PACKED = (".gz", ".xz", ".zst", ".bz2", ".lz4", ".Z", ".zip")
 
 
 @dataclass
@@ -51,16 +49,20 @@ class _Part:
     dev: int
     ino: int
     offset: int
-    head: tuple[int, int]
+    head: Head
     skip: bool  # inside a line whose begin was sent cut: everything up to the newline is dropped
     fd: int = -1
     quiet_since: float = 0.0
     grown: tuple[int, float] = (-1, 0.0)  # size when an unfinished event was seen to grow last, and when that was
+    beside: Optional[Beside] = None  # until something of it is read
+    unchanged: int = 0  # its time of change (ns) when no copy of it, unread, was found
 
     def position(self) -> dict[str, Any]:
         found: dict[str, Any] = {"dev": self.dev, "ino": self.ino, "offset": self.offset, "head": list(self.head)}
         if self.skip:
             found["skip"] = True
+        if self.beside is not None:
+            found["beside"] = self.beside.position()
         return found
 
 
@@ -116,13 +118,15 @@ class FileSource:
                     saved["offset"],
                     (saved["head"][0], saved["head"][1]),
                     saved.get("skip", False),
+                    beside=Beside.load(saved.get("beside")),
                 )
                 if self._find(part):
                     self._parts.append(part)
                 else:
                     log.warning("%s: the rotated file read last is gone; what was not read of it is lost", self.path)
         else:
-            self._open_present(at_end=not self._from_start)
+            with siblings(self.path) as found:
+                self._add(self._open_present(), found, at_end=not self._from_start)
         return self.position()
 
     def read(self, mode: Mode = CALM) -> Batch:
@@ -171,7 +175,7 @@ class FileSource:
     def holds(self, dev: int, ino: int, fd: int) -> bool:
         """Whether the open file ``fd`` is one of those that are read here, or were."""
         return any((part.dev, part.ino) == (dev, ino) for part in self._parts) or any(
-            (dev, ino) == (done[0], done[1]) and _matches(fd, (done[2], done[3])) for done in self._done
+            (dev, ino) == (done[0], done[1]) and matches(fd, (done[2], done[3])) for done in self._done
         )
 
     def close(self) -> None:
@@ -203,108 +207,101 @@ class FileSource:
             self._tell(f"cannot read {self.path}: {error.strerror}")
             return
         current = self._parts[-1] if self._parts else None
-        if current is not None and (found.st_dev, found.st_ino) == (current.dev, current.ino):
-            if found.st_size < current.offset or not _matches(current.fd, current.head):
-                self._emptied(current)
-            return
-        if current is not None:
-            for sibling in self._between(current):
-                self._add(sibling, at_end=False)
-        self._open_present(at_end=False)
+        if current is None or (found.st_dev, found.st_ino) != (current.dev, current.ino):
+            present = self._open_present()  # before the listing: renamed meanwhile, it is in both
+            with siblings(self.path) as beside:
+                for sibling in self._between(current, beside) if current is not None else ():
+                    self._add(os.dup(sibling.fd))
+                self._add(present, beside)
+        elif found.st_size < current.offset or not matches(current.fd, current.head):
+            with siblings(self.path) as beside:
+                self._emptied(current, beside, self._copies_of(current, beside))
+        elif current.beside is not None and found.st_mtime_ns != current.unchanged:
+            with siblings(self.path) as beside:
+                copies = self._copies_of_unread(current, beside)
+                if copies:
+                    self._emptied(current, beside, copies)
+                elif time.time_ns() - found.st_mtime_ns > 10**9:  # else it may be changed again at the same time
+                    current.unchanged = found.st_mtime_ns
 
-    def _emptied(self, current: _Part) -> None:
-        copies = self._copies_of(current)
-        behind = f" behind {', '.join(str(path) for path, _ in copies)}" if copies else ""
+    def _emptied(self, current: _Part, beside: Sequence[Sibling], copies: Sequence[Sibling]) -> None:
+        behind = f" behind {', '.join(str(copy.path) for copy in copies)}" if copies else ""
         log.info("%s was emptied: it is read from its begin%s", self.path, behind)
         self._parts.pop()
-        for path, goes_on in copies:
-            if self._add(path, at_end=False) and goes_on:
-                copy = self._parts[-1]
-                copy.offset, copy.head, copy.skip = current.offset, current.head, current.skip
+        for copy in copies:
+            if self._add(os.dup(copy.fd)) and copy is copies[0] and _is_copy(current, copy):
+                part = self._parts[-1]
+                part.offset, part.head, part.skip = current.offset, current.head, current.skip
         self._parts.append(current)
         current.offset, current.head, current.skip = 0, (0, 0), False
+        current.beside = Beside.of(beside, current.fd)
         self._changed = True
 
-    def _copies_of(self, part: _Part) -> list[tuple[Path, bool]]:
+    def _copies_of(self, part: _Part, beside: Sequence[Sibling]) -> list[Sibling]:
         """The siblings that hold what was in ``part``'s file and is not read yet, the oldest first.
 
-        First, marked True, the copy of what was being read, if it is longer than what was read of it; then those made
-        after it. Nothing if no copy of what was being read is there: then nothing tells copies from older files.
+        First the copy of what was being read, if it is longer than what was read of it; then those made after it.
+        Nothing if no copy of what was being read is there: then nothing tells copies from older files.
         """
         known = {(other.dev, other.ino) for other in self._parts}
-        found = []
-        for path in self._siblings():
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            try:
-                stat = os.fstat(fd)
-                if stat.st_size and (stat.st_dev, stat.st_ino) not in known:
-                    same = part.head[0] > 0 and stat.st_size >= part.offset and _matches(fd, part.head)
-                    found.append((stat.st_mtime_ns, path, stat.st_size, same))
-            finally:
-                os.close(fd)
-        found.sort()
-        anchors = [index for index, (_, _, _, same) in enumerate(found) if same]
+        found = [sibling for sibling in beside if (sibling.dev, sibling.ino) not in known]
+        anchors = [index for index, sibling in enumerate(found) if _is_copy(part, sibling)]
         if not anchors:
             return []
-        anchor = anchors[-1]
-        copies = [(path, index == anchor) for index, (_, path, _, _) in enumerate(found) if index >= anchor]
-        if found[anchor][2] == part.offset:
-            del copies[0]
-        return [(path, goes_on) for path, goes_on in copies if not self._was_done(path)]
+        anchor, *younger = found[anchors[-1] :]
+        copies = [anchor] if anchor.size > part.offset else []
+        copies += [sibling for sibling in younger if not is_copy_of_present(sibling, part.fd)]
+        return [sibling for sibling in copies if not self._was_done(sibling)]
 
-    def _open_present(self, *, at_end: bool) -> None:
-        self._add(self.path, at_end=at_end)
+    def _copies_of_unread(self, part: _Part, beside: Sequence[Sibling]) -> list[Sibling]:
+        """The siblings that hold what was in ``part``'s file before it was emptied, though nothing of it was read."""
+        known = {(other.dev, other.ino) for other in self._parts}
+        return [
+            sibling
+            for sibling in beside
+            if part.beside is not None
+            and part.beside.is_new(sibling)
+            and (sibling.dev, sibling.ino) not in known
+            and not is_copy_of_present(sibling, part.fd)
+            and not self._was_done(sibling)
+        ]
 
-    def _add(self, path: Path, *, at_end: bool) -> bool:
-        """Read this file, too, behind the others; whether it can be read and was not among them."""
+    def _open_present(self) -> int:
+        """Open the file under the path; -1 if it cannot be read."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return False
+            return -1
         except OSError as error:
-            self._tell(f"cannot read {path}: {error.strerror}")
-            return False
+            self._tell(f"cannot read {self.path}: {error.strerror}")
+            return -1
         self._told = None
+        return fd
+
+    def _add(self, fd: int, beside: Optional[Sequence[Sibling]] = None, *, at_end: bool = False) -> bool:
+        """Read this file, too, behind the others; whether it was not among them. It is closed if not.
+
+        ``beside``: what stands beside the present file.
+        """
+        if fd < 0:
+            return False
         found = os.fstat(fd)
-        known = [(part.dev, part.ino) for part in self._parts]
-        if (found.st_dev, found.st_ino) in known:
+        if (found.st_dev, found.st_ino) in {(part.dev, part.ino) for part in self._parts}:
             os.close(fd)
             return False
         part = _Part(found.st_dev, found.st_ino, 0, (0, 0), False, fd)
         if at_end:
             part.offset = _line_begin(fd, found.st_size)
-            part.head = _head(fd, part.offset)
+            part.head = head(fd, part.offset)
+        if beside is not None and not part.head[0]:
+            part.beside = Beside.of(beside, fd)
         self._parts.append(part)
         return True
 
-    def _between(self, after: _Part) -> list[Path]:
+    def _between(self, after: _Part, beside: Sequence[Sibling]) -> list[Sibling]:
         """Rotated siblings that were written after ``after`` and never read, the oldest first."""
         changed = os.fstat(after.fd).st_mtime_ns
-        known = {(part.dev, part.ino) for part in self._parts}
-        found = []
-        for path in self._siblings():
-            try:
-                stat = path.stat()
-            except OSError:
-                continue
-            if stat.st_mtime_ns >= changed and stat.st_size and (stat.st_dev, stat.st_ino) not in known:
-                found.append((stat.st_mtime_ns, path))
-        return [path for _, path in sorted(found) if not self._was_done(path)]
-
-    def _siblings(self) -> list[Path]:
-        name = self.path.name
-        try:
-            names = os.listdir(self.path.parent)
-        except OSError:
-            return []
-        return [
-            self.path.parent / other
-            for other in names
-            if other.startswith(name) and _ROTATED.fullmatch(other[len(name) :]) and not other.endswith(_PACKED)
-        ]
+        return [sibling for sibling in beside if sibling.mtime >= changed and not self._was_done(sibling)]
 
     def _by_inode(self, inode: int) -> list[Path]:
         try:
@@ -313,35 +310,33 @@ class FileSource:
         except OSError:
             return []
 
-    def _was_done(self, path: Path) -> bool:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return True
-        try:
-            found = os.fstat(fd)
-            return any(
-                (found.st_dev, found.st_ino) == (dev, ino) and _matches(fd, (length, crc))
-                for dev, ino, length, crc in self._done
-            )
-        finally:
-            os.close(fd)
+    def _was_done(self, sibling: Sibling) -> bool:
+        return any(
+            (sibling.dev, sibling.ino) == (dev, ino) and matches(sibling.fd, (length, crc))
+            for dev, ino, length, crc in self._done
+        )
 
     def _find(self, part: _Part) -> bool:
         """Open the file of a saved part, wherever it is now."""
-        for path in (self.path, *self._siblings(), *self._by_inode(part.ino)):
+        fd = self._open_present()
+        if fd >= 0 and _is(part, fd):
+            part.fd = fd  # perhaps emptied while we were away: _look will notice
+            return True
+        if fd >= 0:
+            os.close(fd)
+        with siblings(self.path) as found:
+            for sibling in found:
+                if _is(part, sibling.fd) and _reaches(part, sibling.fd):
+                    part.fd = os.dup(sibling.fd)
+                    return True
+        for path in self._by_inode(part.ino):
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
                 continue
-            found = os.fstat(fd)
-            if (found.st_dev, found.st_ino) == (part.dev, part.ino):
-                if found.st_size >= part.offset and _matches(fd, part.head):
-                    part.fd = fd
-                    return True
-                if path == self.path:  # emptied while we were away: _look will notice
-                    part.fd = fd
-                    return True
+            if _is(part, fd) and _reaches(part, fd):
+                part.fd = fd
+                return True
             os.close(fd)
         return False
 
@@ -350,8 +345,12 @@ class FileSource:
     def _take(self, part: _Part, builder: Builder) -> bool:
         """Read a chunk behind the part's offset; whether something was taken, so that there may be more."""
         data = os.pread(part.fd, CHUNK, part.offset)
-        if data and not _matches(part.fd, part.head):
+        if data and not matches(part.fd, part.head):
             return False  # emptied and filled again since the look: the next one notices
+        if data and part.beside is not None and part is self._parts[-1]:
+            with siblings(self.path) as beside:
+                if self._copies_of_unread(part, beside):
+                    return False
         place = 0
         while place < len(data):
             newline = data.find(b"\n", place)
@@ -377,6 +376,8 @@ class FileSource:
             part.skip = newline < 0
             place = end if newline < 0 else newline + 1
         part.offset += place
+        if place:
+            part.beside = None
         if place and part.head[0] < HEAD:  # from what was read, not from the file, which may have been emptied by now
             more = data[: min(place, HEAD - part.head[0])]
             part.head = part.head[0] + len(more), zlib.crc32(more, part.head[1])
@@ -410,9 +411,10 @@ class FileSource:
     def _finish(self, part: _Part, builder: Builder) -> None:
         """Take the last line, if it has no newline, and leave the file."""
         data = os.pread(part.fd, MAX_LINE, part.offset).rstrip(b"\n")
-        if data.strip() and not part.skip and _matches(part.fd, part.head) and not builder.add(data, part.offset):
+        if data.strip() and not part.skip and matches(part.fd, part.head) and not builder.add(data, part.offset):
             return
-        self._done = [*self._done, [part.dev, part.ino, *part.head]][-DONE:]
+        if part.head[0]:  # else nothing tells it from a later file under its inode
+            self._done = [*self._done, [part.dev, part.ino, *part.head]][-DONE:]
         os.close(part.fd)
         self._parts.remove(part)
         self._changed = True
@@ -423,14 +425,19 @@ class FileSource:
             log.warning("%s", text)
 
 
-def _head(fd: int, offset: int) -> tuple[int, int]:
-    data = os.pread(fd, min(HEAD, offset), 0)
-    return len(data), zlib.crc32(data)
+def _is(part: _Part, fd: int) -> bool:
+    found = os.fstat(fd)
+    return (found.st_dev, found.st_ino) == (part.dev, part.ino)
 
 
-def _matches(fd: int, head: tuple[int, int]) -> bool:
-    length, checksum = head
-    return length == 0 or zlib.crc32(os.pread(fd, length, 0)) == checksum
+def _reaches(part: _Part, fd: int) -> bool:
+    """Whether a file holds what was read of ``part``."""
+    return os.fstat(fd).st_size >= part.offset and matches(fd, part.head)
+
+
+def _is_copy(part: _Part, sibling: Sibling) -> bool:
+    """Whether it is a copy of what was read of ``part``, and perhaps of more."""
+    return part.head[0] > 0 and _reaches(part, sibling.fd)
 
 
 def _line_begin(fd: int, size: int) -> int:
