@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ezadmin_agent.config import Config, ConfigError, LogConfig, example, load
-from ezadmin_agent.logs.rules import Multiline
+from ezadmin_agent.config import Config, ConfigError, example, load
 from ezadmin_wire.kafka import KafkaConnection
+from ezadmin_wire.logs.rules import Multiline
+from ezadmin_wire.logs.settings import LogConfig
 
 
 def write(tmp_path: Path, text: str) -> Path:

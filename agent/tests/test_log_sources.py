@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 
-from ezadmin_agent.config import LogConfig, Watch
+from ezadmin_agent.config import Watch
 from ezadmin_agent.logs.kernel import KernelSource
 from ezadmin_agent.logs.reader import LogReader
-from ezadmin_agent.logs.rules import RuleConfig
 from ezadmin_agent.logs.source import Counts
 from ezadmin_agent.logs.sources import SourceSet
 from ezadmin_agent.logs.surge import Ladder
 from ezadmin_agent.logs.syslog import SyslogSource, parse_rfc5424
 from ezadmin_agent.spool import Spools, StreamSpec
 from ezadmin_wire.logs.parse import Parser
+from ezadmin_wire.logs.rules import RuleConfig
+from ezadmin_wire.logs.settings import LogConfig
 
 
 class Agent:

@@ -12,14 +12,15 @@ import pytest
 from ezadmin_agent.logs.builder import Builder, Patterns
 from ezadmin_agent.logs.fields import FIELDS
 from ezadmin_agent.logs.file import FileSource
-from ezadmin_agent.logs.patterns import PatternError, compile_safe, pattern_of
-from ezadmin_agent.logs.rules import Multiline, RuleConfig, Rules
+from ezadmin_agent.logs.patterns import pattern_of
 from ezadmin_agent.logs.source import CALM, MAX_LINE, Counts, Mode
 from ezadmin_agent.logs.surge import Ladder
 from ezadmin_wire.batch import count_levels
 from ezadmin_wire.levels import LEVELS
 from ezadmin_wire.logs.levels import level_of, level_of_field
 from ezadmin_wire.logs.parse import Parser
+from ezadmin_wire.logs.patterns import PatternError, compile_safe
+from ezadmin_wire.logs.rules import Multiline, RuleConfig, Rules
 
 NOW_MS = 1_795_508_130_000  # 2026-11-24T08:15:30Z
 

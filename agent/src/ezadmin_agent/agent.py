@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from ezadmin_agent import __version__
 from ezadmin_agent.collectors import own
-from ezadmin_agent.config import SYSLOG, SYSTEM_LOGS, Config, ConfigError, LogConfig, Watch
+from ezadmin_agent.config import Config, ConfigError, Watch
 from ezadmin_agent.governor import Governor
 from ezadmin_agent.identity import load_or_make
 from ezadmin_agent.log import Repeated
@@ -32,6 +32,7 @@ from ezadmin_agent.state import StateReporter
 from ezadmin_agent.ticks import Ticker, tick_after
 from ezadmin_wire import times
 from ezadmin_wire.batch import ANY_DATASET, MAX_BYTES, MAX_LINES
+from ezadmin_wire.logs.settings import SYSLOG, SYSTEM_LOGS, LogConfig
 from ezadmin_wire.state import AgentStatus
 from ezadmin_wire.times import format_epoch_ms
 

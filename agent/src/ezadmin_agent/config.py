@@ -13,14 +13,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
-from ezadmin_agent.logs.patterns import PatternError
-from ezadmin_agent.logs.rules import ENCODINGS, Multiline, RuleConfig, Rules
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.kafka import SETTINGS as KAFKA_SETTINGS
 from ezadmin_wire.kafka import KafkaConnection, brokers_problem
-from ezadmin_wire.logs.levels import RANK
+from ezadmin_wire.logs.settings import SETTINGS as SOURCE_SETTINGS
+from ezadmin_wire.logs.settings import (
+    LogConfig,
+    Setting,
+    SettingError,
+    between,
+    must,
+    source,
+    values_of,
+)
 from ezadmin_wire.names import Names
 
 if sys.version_info >= (3, 11):
@@ -32,30 +39,10 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT = "EZADMIN_AGENT_CONFIG"
 DEFAULT_FILE = Path("/etc/ezadmin/agent.toml")
-SYSTEM_LOGS = ("/var/log/syslog", "/var/log/messages")
-SYSLOG = "system.syslog"
-LOG_FILE = "log.file"
 
 
 class ConfigError(Exception):
     """The configuration file is missing or wrong; the text names file, line and key, and what to write instead."""
-
-
-@dataclass(frozen=True)
-class LogConfig:
-    """One source of logs. ``path`` may be a glob; or the source is ``journal``, ``kernel``, or a socket to ``listen`` on.
-
-    ``full``: what happens at the spool's cap to a source that could wait: ``wait`` or ``drop``.
-    """
-
-    path: Optional[Path]
-    dataset: str
-    syslog: bool
-    from_start: bool
-    kind: str = "file"
-    listen: Optional[str] = None
-    full: str = "wait"
-    rules: RuleConfig = field(default_factory=RuleConfig)
 
 
 @dataclass(frozen=True)
@@ -82,71 +69,12 @@ class Config:
     logs: Optional[tuple[LogConfig, ...]] = None
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A key of the file. ``want``: what to write, for errors; ``about``: for the example, beside the ``sample`` value.
-
-    ``default`` None: unset. ``check`` returns what is wrong with a value of the right kind, or None.
-    """
-
-    table: str
-    key: str
-    kind: type
-    default: Any
-    want: str
-    about: str
-    sample: Any = None
-    check: Callable[[Any], Optional[str]] = lambda _value: None
-
-
 def _prefix(value: str) -> Optional[str]:
     try:
         Names(value)
     except WireError as error:
         return str(error)
     return None
-
-
-def _must(pattern: str, text: str) -> Callable[[Any], Optional[str]]:
-    return lambda value: None if re.fullmatch(pattern, value) else text
-
-
-def _between(low: float, high: float, text: str) -> Callable[[Any], Optional[str]]:
-    return lambda value: None if low <= value <= high else text
-
-
-def _texts(value: list[Any]) -> Optional[str]:
-    return None if all(isinstance(item, str) for item in value) else "write a list of regular expressions"
-
-
-def _multiline(value: Mapping[str, Any]) -> tuple[Optional[Multiline], Optional[str]]:
-    text = 'write { start = "regex" } or { continue = "regex" }, with max_lines (2 to 5000) and seconds if need be'
-    start, go_on = value.get("start"), value.get("continue")
-    max_lines, seconds = value.get("max_lines", Multiline.max_lines), value.get("seconds", Multiline.seconds)
-    right = (
-        not value.keys() - {"start", "continue", "max_lines", "seconds"}
-        and (start is None) != (go_on is None)
-        and isinstance(start if go_on is None else go_on, str)
-        and isinstance(max_lines, int)
-        and 2 <= max_lines <= 5000
-        and isinstance(seconds, (int, float))
-        and 0 < seconds <= 60
-    )
-    return (Multiline(start, go_on, max_lines, float(seconds)), None) if right else (None, text)
-
-
-def _parse(value: Any) -> Optional[str]:
-    """The format: a word, or the text of an expression with named groups; None if it is neither."""
-    if isinstance(value, dict) and set(value) == {"regex"} and isinstance(value["regex"], str):
-        return str(value["regex"]) if "(?P<" in value["regex"] else None
-    return value if value in ("json", "kv") else None
-
-
-def _masks(value: list[Any]) -> Optional[tuple[tuple[str, str], ...]]:
-    if not all(isinstance(item, dict) and set(item) == {"regex", "with"} for item in value):
-        return None
-    found = tuple((item["regex"], item["with"]) for item in value)
-    return found if all(isinstance(text, str) for pair in found for text in pair) else None
 
 
 TABLES: Mapping[str, str] = {
@@ -167,7 +95,7 @@ SETTINGS: tuple[Setting, ...] = (
         10,
         "whole seconds, such as 10",
         "Seconds between two ticks, 1 to 60",
-        check=_between(1, 60, "write 1 to 60 seconds"),
+        check=between(1, 60, "write 1 to 60 seconds"),
     ),
     Setting(
         "",
@@ -177,7 +105,7 @@ SETTINGS: tuple[Setting, ...] = (
         'text, such as "https://ezadmin.example.com"',
         'Address of the web application, which "check" asks whether a record has arrived',
         "https://ezadmin.example.com",
-        _must(r"https?://[^\s/?#]+(/[^\s?#]*)?", 'write "https://host" or "http://host:port"'),
+        must(r"https?://[^\s/?#]+(/[^\s?#]*)?", 'write "https://host" or "http://host:port"'),
     ),
     Setting(
         "",
@@ -209,7 +137,7 @@ SETTINGS: tuple[Setting, ...] = (
         'text, such as "http://proxy:3128"',
         "Reach the brokers through a proxy: http://host:port (CONNECT) or socks5://host:port",
         "http://proxy:3128",
-        _must(r"(http|socks5)://[^\s/]+:[0-9]{1,5}/?", 'write "http://host:port" or "socks5://host:port"'),
+        must(r"(http|socks5)://[^\s/]+:[0-9]{1,5}/?", 'write "http://host:port" or "socks5://host:port"'),
     ),
     Setting(
         "spool",
@@ -219,7 +147,7 @@ SETTINGS: tuple[Setting, ...] = (
         "bytes, such as 268435456",
         "Bytes on disk at most. Without it: 256 MiB or 10 % of the free disk, whichever is less",
         268435456,
-        _between(1 << 20, 1 << 50, "write at least 1048576 (1 MiB)"),
+        between(1 << 20, 1 << 50, "write at least 1048576 (1 MiB)"),
     ),
     Setting(
         "spool",
@@ -228,7 +156,7 @@ SETTINGS: tuple[Setting, ...] = (
         Config.replay_bytes,
         "bytes per second, such as 4194304",
         "Bytes a second, before compression, at which is sent at most, also what an outage left",
-        check=_between(64 << 10, 1 << 40, "write at least 65536"),
+        check=between(64 << 10, 1 << 40, "write at least 65536"),
     ),
     Setting(
         "limits",
@@ -237,7 +165,7 @@ SETTINGS: tuple[Setting, ...] = (
         Config.cpu_percent,
         "a number, such as 2.0",
         "CPU in percent of one core",
-        check=_between(0.1, 10000, "write at least 0.1 (percent of one core)"),
+        check=between(0.1, 10000, "write at least 0.1 (percent of one core)"),
     ),
     Setting(
         "limits",
@@ -246,7 +174,7 @@ SETTINGS: tuple[Setting, ...] = (
         Config.memory_mib,
         "MiB, such as 96",
         "Resident memory in MiB",
-        check=_between(32, 1 << 20, "write at least 32 (MiB)"),
+        check=between(32, 1 << 20, "write at least 32 (MiB)"),
     ),
     Setting(
         "surge",
@@ -255,7 +183,7 @@ SETTINGS: tuple[Setting, ...] = (
         Config.surge_bytes,
         "bytes per second, such as 524288",
         "Bytes a second that a source may bring for long",
-        check=_between(1024, 1 << 40, "write at least 1024"),
+        check=between(1024, 1 << 40, "write at least 1024"),
     ),
     Setting(
         "surge",
@@ -264,7 +192,7 @@ SETTINGS: tuple[Setting, ...] = (
         Config.surge_burst,
         "bytes, such as 16777216",
         "Bytes that it may bring at once before",
-        check=_between(1024, 1 << 40, "write at least 1024"),
+        check=between(1024, 1 << 40, "write at least 1024"),
     ),
     Setting(
         "surge",
@@ -273,157 +201,9 @@ SETTINGS: tuple[Setting, ...] = (
         Config.surge_share,
         "a number, such as 0.5",
         "Share of the spool's room for logs from which on the repeats of all sources are collapsed",
-        check=_between(0.05, 1, "write 0.05 to 1"),
+        check=between(0.05, 1, "write 0.05 to 1"),
     ),
-    Setting(
-        "logs",
-        "path",
-        str,
-        None,
-        "the file's path",
-        "The file; with *, ? or [ it stands for all files of such names, also those that come later",
-        "/var/log/app.log",
-        _must(r"/.*", "write the absolute path of the log file"),
-    ),
-    Setting(
-        "logs",
-        "source",
-        str,
-        "file",
-        '"file", "journal", "kernel" or "syslog"',
-        'Instead of a path: "journal", "kernel" (/dev/kmsg) or "syslog" (with listen)',
-        check=_must(r"file|journal|kernel|syslog", 'write "file", "journal", "kernel" or "syslog"'),
-    ),
-    Setting(
-        "logs",
-        "listen",
-        str,
-        None,
-        'text, such as "udp://127.0.0.1:5514"',
-        'Address of a syslog socket: "udp://host:port" or "tcp://host:port"',
-        "udp://127.0.0.1:5514",
-        _must(r"(udp|tcp)://(\[[0-9a-fA-F:]+\]|[^\s/:]+):[0-9]{1,5}", 'write "udp://host:port" or "tcp://host:port"'),
-    ),
-    Setting(
-        "logs",
-        "dataset",
-        str,
-        None,
-        f'text, such as "{LOG_FILE}"',
-        f'Name of this kind of events. Without it: "{SYSLOG}" for the system log, else "{LOG_FILE}"',
-        LOG_FILE,
-        _must(r"[a-z0-9][a-z0-9._-]{0,63}", "use lower-case letters, digits, '.', '_' and '-'"),
-    ),
-    Setting(
-        "logs",
-        "format",
-        str,
-        None,
-        '"syslog" or "plain"',
-        f'"syslog" or "plain". Without it: "syslog" for the dataset "{SYSLOG}", else "plain"',
-        "plain",
-        _must(r"syslog|plain", 'write "syslog" or "plain"'),
-    ),
-    Setting(
-        "logs",
-        "from",
-        str,
-        "end",
-        '"end" or "start"',
-        'Where a file that is there at the first start is read from: "end" or "start"',
-        check=_must(r"end|start", 'write "end" or "start"'),
-    ),
-    Setting(
-        "logs",
-        "encoding",
-        str,
-        "utf-8",
-        '"utf-8", "cp949" or "euc-kr"',
-        'Encoding of the file: "utf-8", "cp949" or "euc-kr"',
-        check=_must("|".join(ENCODINGS), 'write "utf-8", "cp949" or "euc-kr"'),
-    ),
-    Setting(
-        "logs",
-        "multiline",
-        dict,
-        None,
-        '{ start = "regex" } or { continue = "regex" }',
-        'Events of several lines: how the first line looks ("start") or each further one ("continue"); and '
-        "max_lines (500), seconds (2) to wait for more",
-        {"start": r"^\d{4}-"},
-        lambda value: _multiline(value)[1],
-    ),
-    Setting(
-        "logs",
-        "parse",
-        object,
-        None,
-        '"json", "kv" or { regex = "…" }',
-        'Read application fields: "json", "kv" (name=value) or { regex = "…" } with named groups',
-        "json",
-        lambda value: None if _parse(value) else 'write "json", "kv" or { regex = "(?P<name>…)" }',
-    ),
-    Setting("logs", "time_field", str, None, "a field's name", "Field that holds the time", "ts"),
-    Setting("logs", "level_field", str, None, "a field's name", "Field that holds the level", "severity"),
-    Setting("logs", "message_field", str, None, "a field's name", "Field that holds the message", "msg"),
-    Setting(
-        "logs",
-        "min_level",
-        str,
-        None,
-        'a level, such as "warning"',
-        "Drop what is less severe; a line without a level counts as info",
-        "notice",
-        _must("|".join(RANK), f"write one of {', '.join(RANK)}"),
-    ),
-    Setting(
-        "logs",
-        "include",
-        list,
-        None,
-        "a list of regular expressions",
-        "Drop what matches none of these",
-        ["^app"],
-        _texts,
-    ),
-    Setting(
-        "logs",
-        "exclude",
-        list,
-        None,
-        "a list of regular expressions",
-        "Drop what matches one of these",
-        ["GET /health"],
-        _texts,
-    ),
-    Setting(
-        "logs",
-        "mask",
-        list,
-        None,
-        'a list of { regex = "…", with = "…" }',
-        "Replace before anything leaves the host",
-        [{"regex": r"password=\S+", "with": "password=***"}],
-        lambda value: None if _masks(value) is not None else 'write a list of { regex = "…", with = "…" }',
-    ),
-    Setting(
-        "logs",
-        "sample",
-        int,
-        1,
-        "a whole number, such as 10",
-        "Keep 1 in so many; errors and worse always",
-        check=_between(1, 1_000_000, "write 1 to 1000000"),
-    ),
-    Setting(
-        "logs",
-        "full",
-        str,
-        "wait",
-        '"wait" or "drop"',
-        'When the spool is nearly full: "wait" leaves the lines in the file, "drop" drops low levels first and counts them',
-        check=_must(r"wait|drop", 'write "wait" or "drop"'),
-    ),
+    *SOURCE_SETTINGS,
 )
 
 
@@ -559,76 +339,18 @@ class _Reader:
         return connection
 
     def _log(self, table: Mapping[str, Any]) -> LogConfig:
-        found = self._table(table, "logs")
-        kind, path = found["source"], found["path"]
-        if (kind == "file") != (path is not None):
-            raise self._error("path", "logs", "write the absolute path of the log file, or another source, not both")
-        if (kind == "syslog") != (found["listen"] is not None):
-            raise self._error(
-                "listen", "logs", 'write listen = "udp://host:port" with source = "syslog", and only there'
-            )
-        dataset = found["dataset"] or {"kernel": "system.kernel", "file": LOG_FILE}.get(kind, SYSLOG)
-        if path in SYSTEM_LOGS and found["dataset"] is None:
-            dataset = SYSLOG
-        form = found["format"] or ("syslog" if dataset == SYSLOG else "plain")
-        rules = RuleConfig(
-            encoding=found["encoding"],
-            multiline=None if found["multiline"] is None else _multiline(found["multiline"])[0],
-            parse=None if found["parse"] is None else _parse(found["parse"]),
-            time_field=found["time_field"],
-            level_field=found["level_field"],
-            message_field=found["message_field"],
-            min_level=found["min_level"],
-            include=tuple(found["include"] or ()),
-            exclude=tuple(found["exclude"] or ()),
-            mask=_masks(found["mask"] or []) or (),
-            sample=found["sample"],
-        )
         try:
-            Rules(rules)
-        except (PatternError, re.error, IndexError) as error:
-            raise self._error(self._setter(str(error), found), "logs", str(error)) from error
-        return LogConfig(
-            None if path is None else Path(path),
-            dataset,
-            form == "syslog",
-            found["from"] == "start",
-            kind,
-            found["listen"],
-            found["full"],
-            rules,
-        )
-
-    @staticmethod
-    def _setter(error: str, found: Mapping[str, Any]) -> str:
-        """The key whose expression ``error`` is about."""
-        for key in ("include", "exclude", "mask", "multiline", "parse"):
-            texts = json.dumps(found[key], ensure_ascii=False)
-            quoted = re.match(r"'(.*?)' (?:is no|repeats|takes)", error)
-            if quoted and json.dumps(quoted[1].encode().decode("unicode_escape"), ensure_ascii=False)[1:-1] in texts:
-                return key
-        return "mask"
+            return source(table)
+        except SettingError as error:
+            raise self._error(error.key, "logs", str(error)) from error
 
     def _table(self, table: Mapping[str, Any], where: str, also: tuple[str, ...] = ()) -> dict[str, Any]:
         """The value of every setting of a table, checked; its default where it is absent."""
         settings = [setting for setting in SETTINGS if setting.table == where]
-        keys = (*(setting.key for setting in settings), *also)
-        for key in table:
-            if key not in keys:
-                raise self._error(key, where, f"unknown key; there are {', '.join(keys)}")
-        return {setting.key: self._value(table, setting) for setting in settings}
-
-    def _value(self, table: Mapping[str, Any], setting: Setting) -> Any:
-        if setting.key not in table:
-            return setting.default
-        value = table[setting.key]
-        kinds = (int, float) if setting.kind is float else (setting.kind,)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and setting.kind is not bool):
-            raise self._error(setting.key, setting.table, f"write {setting.want}")
-        wrong = setting.check(value)
-        if wrong is not None:
-            raise self._error(setting.key, setting.table, wrong)
-        return value
+        try:
+            return values_of(settings, table, also)
+        except SettingError as error:
+            raise self._error(error.key, where, str(error)) from error
 
     def _error(self, key: str, where: str, what: str) -> ConfigError:
         """Name the line: the first one that sets ``key`` behind the header of its table."""

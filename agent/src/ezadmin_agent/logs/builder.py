@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from ezadmin_agent.logs.patterns import DIGITS, PATTERN_BYTES, pattern_hash, pattern_of
-from ezadmin_agent.logs.rules import Rules
 from ezadmin_agent.logs.source import MAX_BYTES, MAX_LINES, Batch, Counts, Mode
 from ezadmin_wire.logs.levels import ERROR, rank
 from ezadmin_wire.logs.parse import Parsed, Parser, event
+from ezadmin_wire.logs.rules import Rules
 from ezadmin_wire.times import format_epoch_ms
 
 RAW_BYTES = 8 << 20

@@ -13,10 +13,10 @@ from typing import Any, Optional
 
 from ezadmin_agent.backoff import Backoff
 from ezadmin_agent.logs.builder import Builder, Patterns
-from ezadmin_agent.logs.rules import RuleConfig, Rules
 from ezadmin_agent.logs.source import CALM, MAX_LINE, Batch, Counts, Mode, empty
 from ezadmin_wire.levels import SYSLOG_LEVELS
 from ezadmin_wire.logs.parse import Parsed, Parser, known_time
+from ezadmin_wire.logs.rules import RuleConfig, Rules
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from ezadmin_agent.logs.builder import Builder, Patterns
-from ezadmin_agent.logs.rules import RuleConfig, Rules
 from ezadmin_agent.logs.source import CALM, Batch, Counts, Mode, empty
 from ezadmin_wire.levels import SYSLOG_LEVELS
 from ezadmin_wire.logs.parse import Parsed, Parser
+from ezadmin_wire.logs.rules import RuleConfig, Rules
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import os
 from collections import deque
 from typing import Any
 
-from ezadmin_agent.logs.rules import Rules
 from ezadmin_agent.logs.source import CALM, MAX_LINES, Batch, Counts, Mode, empty
 from ezadmin_wire.logs.parse import Parsed, event
+from ezadmin_wire.logs.rules import Rules
 from ezadmin_wire.times import format_epoch_ms
 
 LEVELS = ((logging.CRITICAL, "critical"), (logging.ERROR, "error"), (logging.WARNING, "warning"))

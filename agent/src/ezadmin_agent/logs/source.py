@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Optional, Protocol
 
-from ezadmin_agent.logs.rules import Rules
+from ezadmin_wire.logs.rules import Rules
 
 MAX_LINE = 64 << 10
 """Bytes of a line that are kept; the rest is cut off and the event marked."""

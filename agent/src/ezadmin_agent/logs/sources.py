@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from ezadmin_agent.config import LogConfig
 from ezadmin_agent.logs.file import FileSource
 from ezadmin_agent.logs.journal import JournalSource
 from ezadmin_agent.logs.kernel import KernelSource
-from ezadmin_agent.logs.rules import Rules
 from ezadmin_agent.logs.source import Counts, Source
 from ezadmin_agent.logs.syslog import SyslogSource
+from ezadmin_wire.logs.rules import Rules
+from ezadmin_wire.logs.settings import LogConfig
 
 log = logging.getLogger(__name__)
 

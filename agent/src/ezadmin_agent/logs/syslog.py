@@ -19,12 +19,12 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from ezadmin_agent.logs.builder import Builder, Patterns
-from ezadmin_agent.logs.rules import RuleConfig, Rules
 from ezadmin_agent.logs.source import CALM, MAX_LINE, Batch, Counts, Mode, empty
 from ezadmin_wire.levels import SYSLOG_LEVELS
 from ezadmin_wire.logs.levels import level_of
 from ezadmin_wire.logs.parse import Parsed, Parser
 from ezadmin_wire.logs.rfc5424 import parse_rfc5424
+from ezadmin_wire.logs.rules import RuleConfig, Rules
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from ezadmin_agent.config import LogConfig
 from ezadmin_agent.logs.builder import Builder, Patterns
 from ezadmin_agent.logs.file import FileSource
-from ezadmin_agent.logs.rules import RuleConfig, Rules
 from ezadmin_agent.logs.source import CALM, Counts
 from ezadmin_wire.logs.parse import Parser
+from ezadmin_wire.logs.rules import RuleConfig, Rules
+from ezadmin_wire.logs.settings import LogConfig
 
 
 class Verdict(NamedTuple):

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from ezadmin_agent.logs.patterns import MAX_TEXT, compile_safe
 from ezadmin_wire.logs.formats import Format
 from ezadmin_wire.logs.levels import RANK
+from ezadmin_wire.logs.patterns import MAX_TEXT, compile_safe
 
 ENCODINGS = ("utf-8", "cp949", "euc-kr")
 FORMATS = ("json", "kv")
