@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ezadmin_agent.logs.builder import Builder, Patterns
-from ezadmin_agent.logs.rules import RuleConfig, Rules
 from ezadmin_agent.logs.siblings import HEAD, Beside, Head, Sibling, head, is_copy_of_present, matches, siblings
 from ezadmin_agent.logs.source import CALM, MAX_LINE, Batch, Counts, Mode, empty
 from ezadmin_wire.logs.parse import Parser
+from ezadmin_wire.logs.rules import RuleConfig, Rules
 
 log = logging.getLogger(__name__)
 
