@@ -143,7 +143,10 @@ class Gateway:
 
 @dataclass(frozen=True)
 class Commands:
-    """The key of commands. ``signing_key`` is read by the signer alone, which listens on ``signer_socket``; ``public_key`` is 64 hex digits."""
+    """The key of commands. ``signing_key`` is read by the signer alone, which listens on ``signer_socket``.
+
+    ``public_key``: 64 hex digits.
+    """
 
     public_key: str | None = None
     signing_key: Path | None = None
