@@ -22,7 +22,8 @@ class EnrolmentToken(Base):
     """What a new host shows; ``secret_hash`` is the SHA-256 of its secret, which nobody can read again.
 
     ``uses`` of ``uses_max`` hosts came with it. Those hosts get ``site`` and become members of ``group``. ``quarantine``: they
-    are not listened to until a person accepts them. ``replace``: a known machine takes its old place (:mod:`.services`).
+    are not listened to until a person accepts them. ``replace``: a known machine takes its old place (:mod:`.services`). It goes
+    with its site or group: without them it would be good for more.
     """
 
     __tablename__ = "enrolment_tokens"
@@ -35,8 +36,10 @@ class EnrolmentToken(Base):
     uses: Mapped[int] = mapped_column(Integer, default=0)
     quarantine: Mapped[bool] = mapped_column(default=False)
     replace: Mapped[bool] = mapped_column("replaces", default=False)
-    site_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("sites.id"), index=True)
-    group_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("host_groups.id"), index=True)
+    site_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("sites.id", ondelete="CASCADE"), index=True)
+    group_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("host_groups.id", ondelete="CASCADE"), index=True
+    )
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     created_by: Mapped[str] = mapped_column(String(255))
     expires: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

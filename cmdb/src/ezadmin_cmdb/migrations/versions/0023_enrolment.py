@@ -30,8 +30,10 @@ def upgrade() -> None:
         sa.Column("revoked", moment(), nullable=True),
         sa.Column("last_used", moment(), nullable=True),
         sa.Column("last_address", exact(45), nullable=True),
-        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name="fk_enrolment_tokens_site_id"),
-        sa.ForeignKeyConstraint(["group_id"], ["host_groups.id"], name="fk_enrolment_tokens_group_id"),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name="fk_enrolment_tokens_site_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["group_id"], ["host_groups.id"], name="fk_enrolment_tokens_group_id", ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_enrolment_tokens"),
         sa.UniqueConstraint("secret_hash", name="uq_enrolment_tokens_secret_hash"),
         **TABLE,
