@@ -33,6 +33,7 @@ from ezadmin_cmdb.datacenter import rooms as _rooms
 from ezadmin_cmdb.datacenter import sites as _sites
 from ezadmin_cmdb.describe import description as descriptions
 from ezadmin_cmdb.elastic import Elastic
+from ezadmin_cmdb.enrolment import description as _enrolment_tokens
 from ezadmin_cmdb.enrolment import models as _enrolment_models
 from ezadmin_cmdb.filters import models as _filters
 from ezadmin_cmdb.hosts import description as _host_description
@@ -76,6 +77,7 @@ DESCRIBED = (
     _contracts,
     _users,
     _tokens,
+    _enrolment_tokens,
     _custom,
     _rights,
     _change_records,
@@ -114,6 +116,8 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.accounts import views as account_views
     from ezadmin_cmdb.datacenter import views as datacenter_views
     from ezadmin_cmdb.describe import pages, scope
+    from ezadmin_cmdb.enrolment import services as enrolment
+    from ezadmin_cmdb.enrolment import views as enrolment_views
     from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.hosts import views as host_views
     from ezadmin_cmdb.rights import views as group_views
@@ -152,6 +156,8 @@ def create_app(settings: Settings) -> Flask:
         account_views.users,
     ):
         app.register_blueprint(blueprint)
+    app.register_blueprint(enrolment_views.bp)
+    app.register_blueprint(enrolment_views.quarantine)
     app.register_blueprint(filter_views.bp)
     app.register_blueprint(group_views.bp)
     app.register_blueprint(datacenter_views.bp)
@@ -171,6 +177,7 @@ def create_app(settings: Settings) -> Flask:
         current_language=i18n.locale,
         menus=menus.shown,
         seen=lambda field, obj: scope.seen(signin.current_actor(), field, obj),
+        enrolment_of=enrolment.about,
         locked_until=guards.locked_until,
         has_second_factor=second_factor.is_on,
         sessions_of=accounts.sessions_of,
