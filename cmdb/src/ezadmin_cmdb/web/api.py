@@ -139,6 +139,7 @@ def init_app(app: Flask) -> None:
         OPENAPI_JSON_PATH="openapi.json",
         API_SPEC_OPTIONS={"security": [{"token": []}]},
     )
+    from ezadmin_cmdb.enrolment.views import api as enrolment_api
     from ezadmin_cmdb.search.views import api as search_api  # it shows hosts, whose description is known by now
     from ezadmin_cmdb.webhooks.views import api as webhook_api
 
@@ -148,6 +149,7 @@ def init_app(app: Flask) -> None:
     api.register_blueprint(datacenter.bp)
     api.register_blueprint(account_api.bp)
     api.register_blueprint(host_values.bp)
+    api.register_blueprint(enrolment_api)
     api.register_blueprint(search_api)
     api.register_blueprint(webhook_api)
     api.register_blueprint(saved_filters)
