@@ -114,6 +114,7 @@ def create_app(settings: Settings) -> Flask:
     """The application with pages and API; connects to nothing yet. Raises SettingsError."""
     from ezadmin_cmdb.accounts import directory, provider
     from ezadmin_cmdb.accounts import views as account_views
+    from ezadmin_cmdb.changes import views as change_views
     from ezadmin_cmdb.datacenter import views as datacenter_views
     from ezadmin_cmdb.describe import pages, scope
     from ezadmin_cmdb.enrolment import services as enrolment
@@ -152,6 +153,7 @@ def create_app(settings: Settings) -> Flask:
         search_views.bp,
         host_views.bp,
         host_views.drifts,
+        change_views.bp,
         account_views.bp,
         account_views.users,
     ):

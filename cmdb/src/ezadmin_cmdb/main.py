@@ -7,7 +7,9 @@ import getpass
 import json
 import socket
 import sys
+import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from ezadmin_cmdb.accounts.commands import add_user_commands, token_commands
 from ezadmin_cmdb.actor import Actor, cli_actor
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.audit.commands import audit_commands
+from ezadmin_cmdb.backup.commands import backup_commands
 from ezadmin_cmdb.database import NO_SUCH_TABLE, db, error_code, unavailable, unit_of_work
 from ezadmin_cmdb.enrolment.commands import add_host_commands
 from ezadmin_cmdb.enrolment.commands import token_commands as enrolment_token_commands
@@ -103,7 +106,8 @@ def command_with_app(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(loaded: Settings, **options: Any) -> Any:
         app: Flask = create_core(loaded)
         with app.app_context(), unit_of_work():
-            return function(cli_actor(getpass.getuser()), **options)
+            # all that one command changes stands together in the history
+            return function(replace(cli_actor(getpass.getuser()), request_id=str(uuid.uuid4())), **options)
 
     return wrapped
 
@@ -355,6 +359,8 @@ cli.add_command(token_commands(command_with_app))
 cli.add_command(enrolment_token_commands(command_with_app))
 add_host_commands(_host, command_with_app)
 add_user_commands(_user, command_with_app)
+for one in backup_commands(command):
+    cli.add_command(one)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,11 @@ def head() -> str:
     return ScriptDirectory.from_config(configuration()).get_current_head() or ""
 
 
+def revisions() -> list[str]:
+    """All revisions that this program knows."""
+    return [one.revision for one in ScriptDirectory.from_config(configuration()).walk_revisions()]
+
+
 def current(engine: Engine) -> str | None:
     """The revision of the database, None if it is empty."""
     with engine.connect() as connection:
@@ -40,18 +45,18 @@ def current(engine: Engine) -> str | None:
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the database up to ``revision``; does nothing if it is there. Raises Conflict if another one is at it."""
-    with _alone(engine) as connection:
+    with alone(engine) as connection:
         command.upgrade(configuration(connection), revision)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
     """Bring the database down to ``revision`` (``base``: empty), with the loss of what the later ones hold."""
-    with _alone(engine) as connection:
+    with alone(engine) as connection:
         command.downgrade(configuration(connection), revision)
 
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[Connection]:
+def alone(engine: Engine) -> Iterator[Connection]:
     """DDL cannot be rolled back on MariaDB and MySQL, so two at once would leave a mixture."""
     with engine.connect() as connection:
         name = f"{connection.engine.url.database}.migrate"[:64]

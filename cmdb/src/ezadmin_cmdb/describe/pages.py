@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, stream_with_context, url_for
@@ -52,10 +52,12 @@ def blueprint(description: Description) -> Blueprint:
     return bp
 
 
-def add(bp: Blueprint, description: Description, wanted: Collection[str]) -> None:
-    """Add some pages of a description to a blueprint that has others of its own."""
+def add(
+    bp: Blueprint, description: Description, wanted: Collection[str], kind: Callable[[Description], Pages] | None = None
+) -> None:
+    """Add some pages of a description to a blueprint that has others of its own; ``kind``: views that do some otherwise."""
     one = f"/<{'int' if description.numbered else 'uuid'}:object_id>"
-    pages = _Pages(description)
+    pages = (kind or Pages)(description)
     for action, path, permission, methods in [
         ("index", "/", description.view, ["GET"]),
         ("filter", "/filter", description.view, ["GET"]),
@@ -88,7 +90,7 @@ def _view(method: Callable[..., Answer]) -> Callable[..., Answer]:
     return view
 
 
-class _Pages(BulkPages):
+class Pages(BulkPages):
     """The views of one description."""
 
     def __init__(self, description: Description) -> None:
@@ -104,7 +106,10 @@ class _Pages(BulkPages):
         first = next((one.filter.query for one in saved if one.default), None)
         if not request.args and first is not None:
             return redirect(f"{url_for('.index')}?{first}")
-        query = self._asked()
+        return self._list(actor, self._asked(), saved)
+
+    def _list(self, actor: Actor, query: Query, saved: Sequence[Any]) -> Answer:
+        description = self.description
         found = page(actor, description, query)
         extra = description.beside(found.items) if description.beside else {}
         template = "describe/_table.html" if request.headers.get("HX-Target") == "list" else "describe/list.html"

@@ -10,6 +10,8 @@ active to them, so that it is listened to when it comes back.
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from flask import current_app
@@ -98,6 +100,7 @@ def apply(now: datetime | None = None) -> int:
     Commits each portion; returns how many were changed. Hosts that others lock wait for the next time.
     """
     now, rules, done = now or utc_now(), settings(), 0
+    rule = replace(RULE, request_id=str(uuid.uuid4()))  # one round is one entry of the list of changes
     for state, then, after in ((ACTIVE, SILENT, rules.silent_after), (SILENT, RETIRED, rules.retired_after)):
         while after is not None:
             due = select(Host).where(Host.state == state, _heard(now) < now - after).order_by(Host.id).limit(CHUNK)
@@ -105,7 +108,7 @@ def apply(now: datetime | None = None) -> int:
             for host in hosts:
                 before = {"state": host.state, "state_by_rule": host.state_by_rule}
                 _set(host, then, by_rule=True)
-                changes.record(RULE, "host", host.id, host.name, before, {"state": then, "state_by_rule": True})
+                changes.record(rule, "host", host.id, host.name, before, {"state": then, "state_by_rule": True})
             db.session.commit()
             done += len(hosts)
             if len(hosts) < CHUNK:

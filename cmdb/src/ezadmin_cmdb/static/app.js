@@ -106,6 +106,16 @@
     if (mode && mode !== event.target && mode.value === "") mode.value = "set";
   });
 
+  // Rows that unfold: what is in them is fetched the first time.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-unfold]");
+    const row = button && document.getElementById(button.getAttribute("aria-controls"));
+    if (row) {
+      row.hidden = !row.hidden;
+      button.setAttribute("aria-expanded", String(!row.hidden));
+    }
+  });
+
   // What renews itself must not close what the reader has opened, and need not be fetched while nobody looks.
   document.addEventListener("htmx:beforeRequest", (event) => {
     const timer = (event.detail.elt.getAttribute("hx-trigger") || "").startsWith("every");
