@@ -461,12 +461,12 @@ def test_the_model_sees_withheld_lines_that_are_not_counted(monkeypatch: pytest.
 
 
 def test_the_model_sees_ignored_lines_that_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Engine._tally
+    original = Engine._add
 
-    def tally(self: Engine, shard: Any, batch: Any, tags: Any, ignored: bool) -> None:
-        original(self, shard, batch, tags, ignored=False)
+    def add(self: Engine, shard: Any, batch: Any, tally: Any, ignored: bool) -> None:
+        original(self, shard, batch, tally, ignored=False)
 
-    monkeypatch.setattr(Engine, "_tally", tally)
+    monkeypatch.setattr(Engine, "_add", add)
     assert any(run(seed) for seed in range(100))
 
 

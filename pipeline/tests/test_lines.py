@@ -416,10 +416,10 @@ BOUNDS = Bounds.around(TAKEN)
 def read_all(value: bytes, bounds: Bounds | None = BOUNDS, dataset: str = "app") -> list[Line] | None:
     """The batch's way, which must be the lines' way wherever it is taken."""
     lines = value[:-1].split(b"\n")
-    columns = READER.read_all(value, lines, dataset, PREFIX, suspicious(value), bounds)
+    columns = READER.read_all(value, lines, dataset, suspicious(value), bounds)
     if columns is None:
         return None
-    found = [Line(*parts) for parts in zip(*columns, strict=True)]
+    found = [Line(minute, level, PREFIX + raw[1:]) for minute, level, raw in zip(*columns, lines, strict=True)]
     assert found == [READER.read(raw, dataset, PREFIX, suspicious(raw), bounds) for raw in lines]
     return found
 

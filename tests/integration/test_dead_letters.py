@@ -17,7 +17,6 @@ from kafka import KafkaProducer
 
 from ezadmin_wire import batch as wire
 from ezadmin_wire.names import Names
-from ezadmin_wire.signing import signed_bytes
 from ezadmin_wire.times import format_time, now
 
 HOST = "00000000-0000-4000-8000-00000000000a"
@@ -28,7 +27,7 @@ LATE = "00000000-0000-4000-8000-00000000000c"
 def resigned(agent: Agent, headers: list[tuple[str, bytes]], value: bytes, **changed: bytes) -> list[tuple[str, bytes]]:
     """The headers with some changed, signed by the host itself."""
     fields = [(name, changed.get(name, data)) for name, data in headers[:-1]]
-    return [*fields, ("sig", agent.key.sign(signed_bytes(wire.CONTEXT, [*(data for _, data in fields), value])))]
+    return [*fields, ("sig", agent.key.sign(wire.signed(fields, value)))]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from ezadmin_wire import WireError, batch
 from ezadmin_wire.batch import HEADERS, MAX_LINE, Batch, count_levels, decode, decode_levels, encode, encode_levels
 from ezadmin_wire.ids import new_epoch, new_host_id
 from ezadmin_wire.levels import LEVELS
-from ezadmin_wire.signing import SigningKey, VerifyKey, signed_bytes
+from ezadmin_wire.signing import SigningKey, VerifyKey
 
 KEY = SigningKey.generate()
 OTHER_KEY = SigningKey.generate()
@@ -58,9 +58,8 @@ def made(lines: list[bytes] | None = None, **changed: Any) -> tuple[Headers, byt
 
 def resign(headers: Headers, value: bytes) -> Headers:
     """The headers with a signature that fits them, whatever they say."""
-    plain = [data for name, data in headers if name != "sig"]
-    signature = KEY.sign(signed_bytes(batch.CONTEXT, [*plain, value]))
-    return [*((name, data) for name, data in headers if name != "sig"), ("sig", signature)]
+    fields = [(name, data) for name, data in headers if name != "sig"]
+    return [*fields, ("sig", KEY.sign(batch.signed(fields, value)))]
 
 
 def changed(**values: bytes) -> tuple[Headers, bytes]:

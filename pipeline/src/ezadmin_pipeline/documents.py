@@ -10,8 +10,9 @@ from datetime import datetime
 from operator import itemgetter
 
 from ezadmin_pipeline.directory import Directory
-from ezadmin_pipeline.indexer import Chunk
-from ezadmin_pipeline.lines import BadLine, Bounds, LineReader, escaped, suspicious
+from ezadmin_pipeline.indexer import Chunk, Plain
+from ezadmin_pipeline.lines import BadLine, Bounds, Columns, LineReader, escaped, suspicious
+from ezadmin_pipeline.rollups import Tally, levels_of, tally_columns
 from ezadmin_pipeline.rules import Plan, RuleSet
 from ezadmin_wire.batch import Batch
 from ezadmin_wire.ids import event_id_prefix
@@ -65,14 +66,22 @@ class DocumentMaker:
         events = batch.topic == self._names.logs
         suspect = suspicious(batch.value)
         lines = batch.lines()
-        columns = self._reader.read_all(batch.value, lines, batch.dataset, prefix, suspect, bounds)
-        if columns is None or Counter(columns.levels) != batch.levels:
+        columns = self._reader.read_all(batch.value, lines, batch.dataset, suspect, bounds)
+        tally = tally_columns(*columns, lines) if columns is not None and (events or batch.levels) else {}
+        if columns is None or levels_of(tally) != batch.levels:
             batch.check_levels()
+        plan = self.rules.plan(batch, host, suspect or escaped(batch.value)) if events else None
         bad: list[tuple[int, bytes, BadLine]] = []
         if columns is not None and wanted == [(batch.seq, batch.seq + batch.n)]:
+            plain = self._plain(batch, prefix, columns, lines, tally) if events else None
+            if plain is not None:
+                chunk.set_plain(plain)
+                if plan is not None and not self._apply_to_cells(plan, plain):
+                    self._apply(plan, chunk, batch.seq, bad)
+                return bad
             chunk.numbers = list(range(batch.n))
-            chunk.documents = columns.documents
-            chunk.tags = list(zip(columns.minutes, columns.levels, lines, strict=True))
+            chunk.documents = [prefix + line[1:] for line in lines]
+            chunk.tags = list(zip(*columns, lines, strict=True))
         else:
             for first, last in wanted:
                 for number in range(first - batch.seq, last - batch.seq):
@@ -86,7 +95,6 @@ class DocumentMaker:
                     chunk.documents.append(found.document)
                     chunk.tags.append((found.minute, found.level, raw))
         self._place(chunk, batch, events)
-        plan = self.rules.plan(batch, host, suspect or escaped(batch.value)) if events else None
         if plan is not None:
             self._apply(plan, chunk, batch.seq, bad)
         return bad
@@ -121,6 +129,37 @@ class DocumentMaker:
             chunk.actions = [head % (seq + number) for head, number in zip(heads, chunk.numbers, strict=True)]
         else:
             chunk.actions = heads
+
+    def _plain(self, batch: Batch, prefix: bytes, columns: Columns, lines: list[bytes], tally: Tally) -> Plain | None:
+        """All lines of ``batch``, if they belong to one day."""
+        days = {minute[:10] for minute, _ in tally}
+        if len(days) > 1:
+            return None
+        index, action = self._target(True, days.pop(), self._id_prefix(batch))
+        return Plain(index, action, prefix, batch.seq, *columns, lines, tally)
+
+    def _apply_to_cells(self, plan: Plan, plain: Plain) -> bool:
+        """Apply rules that go by minute and level alone and change nothing; returns whether they are such."""
+        if plan.looks:
+            return False
+        hits: Counter[str] = Counter()
+        ignored = set()
+        for cell, (count, _) in plain.tally.items():
+            verdict = plan.judge(b"", *cell)
+            if verdict is None:
+                continue
+            if verdict.dropped_by is not None:
+                ignored.add(cell)
+                hits[verdict.dropped_by.id] += count
+            elif any(rule.change is not None for rule in verdict.matched):
+                return False
+            for rule in verdict.matched:
+                if rule.exempts:
+                    hits[rule.id] += count
+        if ignored:
+            plain.ignore(ignored)
+        self.hits.update(hits)
+        return True
 
     def _apply(self, plan: Plan, chunk: Chunk, start: int, bad: list[tuple[int, bytes, BadLine]]) -> None:
         kept = []

@@ -134,7 +134,7 @@ class EditedLetter:
         indexer = Indexer(
             self._elastic, current_index=lambda index: "~", clock=time.monotonic, in_flight=1, retry_past_index=0.0
         )
-        if chunk.documents:
+        if chunk.count:
             indexer.add(chunk)
         indexer.drain(lambda: None)
         indexer.close()

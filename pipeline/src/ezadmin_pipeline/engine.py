@@ -45,7 +45,7 @@ from ezadmin_pipeline.foreign import LABEL, ForeignReader, numbering
 from ezadmin_pipeline.indexer import Chunk, Indexer, refuses
 from ezadmin_pipeline.lines import BadLine, Bounds
 from ezadmin_pipeline.ranges import Ranges
-from ezadmin_pipeline.rollups import Counts, Key
+from ezadmin_pipeline.rollups import Counts, Key, Tally
 from ezadmin_pipeline.settings import Settings, SurgeSettings
 from ezadmin_pipeline.surges import Change, Surges
 from ezadmin_pipeline.writer import Outgoing
@@ -126,6 +126,8 @@ class Shard:
         self.swept = ""
         """The day on which it was last looked what of ``seen`` can be forgotten."""
         self.delta: dict[Key, Counts] = {}
+        self._cells: dict[tuple[str, str, str, str], tuple[Counts, ...]] = {}
+        """Per minute, host, dataset and level what stands in ``delta`` for it."""
         self.base: OrderedDict[Key, Counts] = OrderedDict()
         self.outstanding = 0
         self.alerts: list[dict[str, Any]] = []
@@ -179,12 +181,24 @@ class Shard:
         self.outstanding -= 1
         self._engine.bury_line(self, chunk, i, reason, text)
 
-    def count(self, key: Key) -> Counts:
-        """The counts of ``key`` since the last commit."""
-        counts = self.delta.get(key)
-        if counts is None:
-            counts = self.delta[key] = Counts()
-        return counts
+    def counts(self, minute: str, host: str, dataset: str, level: str) -> tuple[Counts, ...]:
+        """The counts since the last commit under which such a line counts."""
+        cell = (minute, host, dataset, level)
+        found = self._cells.get(cell)
+        if found is None:
+            keys = rollups.keys_of(*cell)
+            found = self._cells[cell] = tuple(self.delta.setdefault(key, Counts()) for key in keys)
+        return found
+
+    def take_delta(self, key: Key) -> Counts:
+        """Take the counts of ``key`` since the last commit out of the next one."""
+        self._cells.clear()
+        return self.delta.pop(key)
+
+    def clear_delta(self) -> None:
+        """Begin anew after a commit."""
+        self._cells.clear()
+        self.delta.clear()
 
 
 class Engine:
@@ -385,9 +399,9 @@ class Engine:
         chunk = Chunk(shard, message.offset, fresh=message.offset >= shard.end and not counted, context=batch)
         with self._guarded(message):
             self._judge(shard, message, batch, new, chunk)
-        if chunk.documents:
-            self.lines += len(chunk.documents)
-            shard.outstanding += len(chunk.documents)
+        if chunk.count:
+            self.lines += chunk.count
+            shard.outstanding += chunk.count
             self.indexer.add(chunk)
 
     def _judge(
@@ -417,34 +431,33 @@ class Engine:
             raise Defect from error
 
     def _count(self, shard: Shard, batch: wire.Batch, chunk: Chunk) -> None:
-        tally = self._tally(shard, batch, chunk.tags, ignored=False)
-        if chunk.ignored:
-            self._tally(shard, batch, chunk.ignored, ignored=True)
-            self.ignored += len(chunk.ignored)
+        plain = chunk.plain
+        if plain is not None:
+            tally, ignored = plain.tally, plain.ignored
+        else:
+            tally, ignored = rollups.tally(chunk.tags), rollups.tally(chunk.ignored)
+        self._add(shard, batch, tally, ignored=False)
+        if ignored:
+            self._add(shard, batch, ignored, ignored=True)
+            self.ignored += sum(count for count, _ in ignored.values())
         if self._settings.surges.on:
             self._tell_surges(shard, shard.surges.take(batch, tally, chunk, self._documents.exemption))
         if chunk.sampled:
             self.sampled += len(chunk.sampled)
             for (minute, level), (count, _) in rollups.tally(chunk.sampled).items():
-                for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
-                    shard.count(key).sampled += count
+                for counts in shard.counts(minute, batch.host, batch.dataset, level):
+                    counts.sampled += count
 
     def _tell_surges(self, shard: Shard, changes: list[Change]) -> None:
         shard.alerts += [change.alert(self._directory.host(change.host).members) for change in changes]
 
-    def _tally(
-        self, shard: Shard, batch: wire.Batch, tags: list[tuple[str, str, bytes]], ignored: bool
-    ) -> dict[tuple[str, str], tuple[int, int]]:
-        """Count ``tags``; returns their number and bytes per minute and level."""
-        tally = rollups.tally(tags)
+    def _add(self, shard: Shard, batch: wire.Batch, tally: Tally, ignored: bool) -> None:
         for (minute, level), (count, size) in tally.items():
-            for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
-                counts = shard.count(key)
+            for counts in shard.counts(minute, batch.host, batch.dataset, level):
                 counts.seen += count
                 counts.bytes += size
                 if ignored:
                     counts.ignored += count
-        return tally
 
     # dead letters
 
@@ -464,8 +477,7 @@ class Engine:
             begin = format_time(parse_time(batch.tmin))
             minute = (begin if bounds is None or bounds.hold(begin) else bounds.taken)[:16]
         if counted:
-            for key in rollups.keys_of(minute, batch.host, batch.dataset, error.level):
-                counts = shard.count(key)
+            for counts in shard.counts(minute, batch.host, batch.dataset, error.level):
                 counts.seen += 1
                 counts.dead += 1
                 counts.bytes += len(raw)
@@ -476,8 +488,8 @@ class Engine:
         batch: wire.Batch = chunk.context
         minute, level, raw = chunk.tags[i]
         if batch.topic == self._names.logs:
-            for key in rollups.keys_of(minute, batch.host, batch.dataset, level):
-                shard.count(key).dead += 1
+            for counts in shard.counts(minute, batch.host, batch.dataset, level):
+                counts.dead += 1
         self._bury(shard, chunk.offset, chunk.numbers[i], batch, raw, reason, text)
 
     def _bury(
@@ -554,7 +566,7 @@ class Engine:
             if written:
                 for key, counts in shard.delta.items():
                     shard.base[key].add(counts)
-                shard.delta = {}
+                shard.clear_delta()
                 shard.record = record
                 shard.alerts = []
                 shard.unwritten = self._pending_of(record)
@@ -659,7 +671,7 @@ class Engine:
     def _bury_rollup(self, shard: Shard, key: Key, reason: str, text: str) -> None:
         # what this commit would have added becomes a document of its own, to be written when the index is back
         record = shard.record
-        delta = shard.delta.pop(key)
+        delta = shard.take_delta(key)
         members = self._directory.host(key.host).members if key.host else {}
         document = rollups.document(key, delta, record.topic, record.partition, members)
         identity = rollups.document_id(key, record.topic, record.partition, str(record.commit + 1))

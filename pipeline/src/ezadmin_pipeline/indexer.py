@@ -20,14 +20,16 @@ import heapq
 import itertools
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import chain
-from typing import Any, Protocol
+from itertools import chain, compress, repeat
+from operator import not_
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
 from ezadmin_pipeline.elastic import Elastic, SignInRefused, Unavailable
+from ezadmin_pipeline.rollups import Tally
 from ezadmin_pipeline.window import Window
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ _Outcome = tuple[int, Any, float]
 """Status (0: no answer, and why), decoded body, time of the answer."""
 _FIRST_DELAY = 0.1
 _LAST_DELAY = 5.0
+_T = TypeVar("_T")
 
 
 class Owner(Protocol):
@@ -62,6 +65,79 @@ class Owner(Protocol):
         """Line ``i`` is a dead letter."""
 
 
+class Plain:
+    """Lines of one Kafka message that go as they came, all into one ``index``: what their columns in a :class:`Chunk` are
+    made of. A line's action is ``action`` % its number, which counts from ``first``; its document ``prefix`` and the line
+    from its second byte on.
+
+    ``keep`` says which lines are not ignored, None for all; ``tally`` counts those, ``ignored`` the others.
+    """
+
+    __slots__ = (
+        "action",
+        "count",
+        "first",
+        "ignored",
+        "index",
+        "keep",
+        "levels",
+        "lines",
+        "minutes",
+        "prefix",
+        "tally",
+    )
+
+    def __init__(
+        self,
+        index: str,
+        action: bytes,
+        prefix: bytes,
+        first: int,
+        minutes: list[str],
+        levels: list[str],
+        lines: list[bytes],
+        tally: Tally,
+    ) -> None:
+        self.index = index
+        self.action = action
+        self.prefix = prefix
+        self.first = first
+        self.minutes = minutes
+        self.levels = levels
+        self.lines = lines
+        self.tally = tally
+        self.ignored: Tally = {}
+        self.keep: list[bool] | None = None
+        self.count = len(lines)
+
+    def ignore(self, cells: Set[tuple[str, str]]) -> None:
+        """Ignore the lines of these minutes and levels."""
+        self.ignored = {cell: self.tally[cell] for cell in cells}
+        self.tally = {cell: figures for cell, figures in self.tally.items() if cell not in cells}
+        self.count = sum(count for count, _ in self.tally.values())
+        minutes = {minute for minute, _ in (*self.tally, *self.ignored)}
+        if len(minutes) == 1:
+            levels = {level for _, level in self.tally}
+            self.keep = list(map(levels.__contains__, self.levels))
+        else:
+            self.keep = list(map(self.tally.__contains__, zip(self.minutes, self.levels, strict=True)))
+
+    def kept(self, column: Iterable[_T]) -> Iterable[_T]:
+        """What stands in ``column`` for the lines that are not ignored."""
+        return column if self.keep is None else compress(column, self.keep)
+
+    def size(self) -> int:
+        """Bytes of the bulk body, but for a digit or two a line."""
+        head = len(self.action) + len(self.prefix) + 8
+        return self.count * head + sum(size for _, size in self.tally.values())
+
+    def parts(self) -> Iterable[bytes]:
+        """The pieces of the bulk body; a newline stands before each item, not behind it."""
+        head = b"\n" + self.action + self.prefix.replace(b"%", b"%%")
+        heads = map(head.__mod__, self.kept(range(self.first, self.first + len(self.lines))))
+        return chain.from_iterable(zip(heads, [line[1:] for line in self.kept(self.lines)], strict=True))
+
+
 class Chunk:
     """Lines of one Kafka message on their way to Elasticsearch: parallel lists with, per line, the index, the action line,
     the document, its number in the message, and its ``tags`` (minute, level, the line as it came).
@@ -69,6 +145,8 @@ class Chunk:
     ``context`` is what the owner needs to know of the message. ``fresh`` says that no other worker can have read the
     message before, so that a 409 is a conflict. ``ignored`` holds the tags of the lines that rules leave out, ``sampled`` of
     those that are withheld in a surge.
+
+    Lines that go as they came are ``plain``, and nobody may ever want their columns: they are made when one is asked for.
     """
 
     __slots__ = (
@@ -84,6 +162,7 @@ class Chunk:
         "offset",
         "owner",
         "parked",
+        "plain",
         "sampled",
         "tags",
     )
@@ -100,9 +179,39 @@ class Chunk:
         self.tags: list[tuple[str, str, bytes]] = []
         self.ignored: list[tuple[str, str, bytes]] = []
         self.sampled: list[tuple[str, str, bytes]] = []
+        self.plain: Plain | None = None
         self.attempt = 0
         self.moved = 0
         self.parked = False
+
+    def set_plain(self, plain: Plain) -> None:
+        """Take lines that go as they came; there are no others yet."""
+        self.plain = plain
+        del self.indices, self.actions, self.documents, self.numbers, self.tags, self.ignored
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in self.__slots__:
+                raise AttributeError(name)
+            self._make_columns()
+            return getattr(self, name)
+
+    def _make_columns(self) -> None:
+        plain, self.plain = self.plain, None
+        assert plain is not None  # noqa: S101 - else all columns are there
+        self.numbers = list(plain.kept(range(len(plain.lines))))
+        self.indices = [plain.index] * plain.count
+        self.actions = [plain.action % (plain.first + number) for number in self.numbers]
+        self.documents = [plain.prefix + line[1:] for line in plain.kept(plain.lines)]
+        tags = list(zip(plain.minutes, plain.levels, plain.lines, strict=True))
+        self.tags = list(plain.kept(tags))
+        self.ignored = [] if plain.keep is None else list(compress(tags, map(not_, plain.keep)))
+
+    @property
+    def count(self) -> int:
+        """How many lines are to be stored."""
+        return len(self.documents) if self.plain is None else self.plain.count
 
     def single(self, i: int, document: bytes | None = None) -> Chunk:
         """A chunk of line ``i`` alone, with another document if one is given."""
@@ -125,8 +234,16 @@ class Chunk:
         self.tags = list(map(self.tags.__getitem__, lines))
 
     def size(self) -> int:
-        """Bytes of the bulk body."""
+        """Bytes of the bulk body, of plain lines about so many."""
+        if self.plain is not None:
+            return self.plain.size()
         return sum(map(len, self.actions)) + sum(map(len, self.documents)) + len(self.documents)
+
+    def parts(self) -> Iterable[bytes]:
+        """The pieces of the bulk body; a newline stands before each item, not behind it."""
+        if self.plain is not None:
+            return self.plain.parts()
+        return chain.from_iterable(zip(repeat(b"\n"), self.actions, self.documents, strict=False))
 
 
 class Indexer:
@@ -244,11 +361,11 @@ class Indexer:
         chunks = [chunk for chunk in chunks if chunk.owner.live]
         if not chunks:
             return
-        parts: list[bytes] = []
-        for chunk in chunks:
-            newlines = [b"\n"] * len(chunk.documents)
-            parts += chain.from_iterable(zip(chunk.actions, chunk.documents, newlines, strict=True))
+        parts = list(chain.from_iterable(chunk.parts() for chunk in chunks))
+        parts[0] = parts[0][1:]
+        parts.append(b"\n")
         body = b"".join(parts)
+        del parts
         if self._pool is None:
             self._take(chunks, self._clock(), self._send(body))
             return
@@ -315,7 +432,7 @@ class Indexer:
                 for index in self._refused.keys() & set(chunk.indices) if self._refused else ():
                     del self._refused[index]
                 if chunk.owner.live:
-                    chunk.owner.settled(len(chunk.documents))
+                    chunk.owner.settled(chunk.count)
             return False
         throttled = False
         results = iter(answer["items"])

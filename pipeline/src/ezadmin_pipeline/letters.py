@@ -299,7 +299,7 @@ class _LineWriter:
         for _, raw, error in self._documents.make(chunk, batch, [(batch.seq, batch.seq + 1)]):
             self._bury(letter, batch, raw, error.reason, str(error))
         self.ignored += len(chunk.ignored)
-        if chunk.documents:
+        if chunk.count:
             self._indexer.add(chunk)
 
     def settled(self, lines: int) -> None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import starmap
 from operator import itemgetter
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import msgspec
 import orjson
@@ -96,8 +97,15 @@ _Guarded = msgspec.defstruct(
 
 _peek = msgspec.json.Decoder(_Peek).decode
 _guarded_peek = cast(Callable[[bytes], _Peek], msgspec.json.Decoder(_Guarded).decode)
-_guarded_peeks = cast(Callable[[bytes], list[_Peek]], msgspec.json.Decoder(_Guarded).decode_lines)
-_LEVELS = frozenset(LEVELS)
+_lenient_peeks = cast(Callable[[bytes], list[_Peek]], msgspec.json.Decoder(_Guarded).decode_lines)
+# of a level that is known no new text is made
+_Known = msgspec.defstruct(
+    "_Known",
+    [("level", Literal[LEVELS], msgspec.field(name="log.level", default=UNKNOWN))],
+    bases=(_Guarded,),
+    gc=False,
+)
+_guarded_peeks = cast(Callable[[bytes], list[_Peek]], msgspec.json.Decoder(_Known).decode_lines)
 _first: Callable[[bytes], int] = itemgetter(0)
 _last: Callable[[bytes], int] = itemgetter(-1)
 
@@ -111,11 +119,10 @@ class Line(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What the lines of a batch say of themselves, in columns: see :class:`Line`."""
+    """What the lines of a batch say of themselves, in columns: see :class:`Line`. Documents are made as they stand."""
 
     minutes: list[str]
     levels: list[str]
-    documents: list[bytes]
 
 
 class Bounds(NamedTuple):
@@ -179,9 +186,10 @@ class LineReader:
         """Lines whose ``@timestamp`` was replaced."""
 
     def read_all(
-        self, value: bytes, lines: Sequence[bytes], dataset: str, prefix: bytes, suspect: bool, bounds: Bounds | None
+        self, value: bytes, lines: Sequence[bytes], dataset: str, suspect: bool, bounds: Bounds | None
     ) -> Columns | None:
-        """What :meth:`read` gives for each of the ``lines`` of ``value``, or None if that is not plain to see.
+        """What :meth:`read` gives for each of the ``lines`` of ``value``, or None if that is not plain to see; their
+        documents are then the prefix and the line from its second byte on.
 
         All are decoded in one go, and the decoder does not care for lines: a value may span several, a line may hold
         several. It is proven that each line is one value: every line begins with ``{`` and ends with ``}``; in no JSON
@@ -194,7 +202,7 @@ class LineReader:
         if bytes(map(_first, lines)) != b"{" * count or bytes(map(_last, lines)) != b"}" * count:
             return None
         try:
-            peeks = _guarded_peeks(value)
+            peeks, known = _peek_all(value)
             if suspect and any(suspicious(line) and _owned_name(line) is not None for line in lines):
                 return None
         except (msgspec.DecodeError, UnicodeDecodeError, orjson.JSONDecodeError, RecursionError):
@@ -207,25 +215,35 @@ class LineReader:
         if minutes is None:
             return None
         levels = [peek.level for peek in peeks]
-        if not _LEVELS.issuperset(levels):
-            levels = [known_level(level) for level in levels]
-        return Columns(minutes, levels, [prefix + line[1:] for line in lines])
+        return Columns(minutes, levels if known else [known_level(level) for level in levels])
 
     def _plain_minutes(self, timestamps: list[str], created: list[str], bounds: Bounds | None) -> list[str] | None:
         """The minutes of ``timestamps`` if all are of the usual form and in the same ten minutes as ``created``."""
         if set(map(len, timestamps)) != {24} or "".join(timestamps)[23::24].strip("Z"):
             return None
-        # what sorts between two texts begins as they do
-        first, last, first_created, last_created = min(timestamps), max(timestamps), min(created), max(created)
+        # what sorts between two texts begins as they do; to sort what is nearly sorted is quicker than min and max
+        in_order, created_in_order = sorted(timestamps), sorted(created)
+        first, last, first_created, last_created = in_order[0], in_order[-1], created_in_order[0], created_in_order[-1]
         if bounds is not None and not (bounds.hold(first_created) and bounds.hold(last_created)):
             return None
         if first[:15] == last[:15] == first_created[:15] == last_created[:15]:
             if first[:16] == last[:16]:
                 return [first[:16]] * len(timestamps) if self._known(first[:16]) else None
-        elif [time[:15] for time in timestamps] != [time[:15] for time in created]:
-            return None
+        else:
+            off = [pair for pair in zip(timestamps, created, strict=True) if pair[0][:15] != pair[1][:15]]
+            if not all(starmap(self._near, off)):
+                return None
         minutes = [time[:16] for time in timestamps]
         return minutes if all(map(self._known, set(minutes))) else None
+
+    def _near(self, timestamp: str, created: str) -> bool:
+        """Whether times of the usual form are so close that the line keeps its own."""
+        if len(created) != 24 or created[23] != "Z" or not self._known(created[:16]):
+            return False
+        try:
+            return -BEHIND <= (parse_time(timestamp) - parse_time(created)).total_seconds() <= AHEAD
+        except WireError:
+            return False
 
     def read(self, line: bytes, dataset: str, prefix: bytes, suspect: bool, bounds: Bounds | None = None) -> Line:
         """Check ``line`` of a batch with this ``dataset`` and put ``prefix`` (``{"host.id":…,``) before it.
@@ -304,6 +322,14 @@ class LineReader:
         document["@timestamp"] = time
         self.retimed += 1
         return Line(time[:16], known_level(peek.level), prefix + orjson.dumps(document)[1:])
+
+
+def _peek_all(value: bytes) -> tuple[Sequence[_Peek], bool]:
+    """The peeks of a batch, and whether all levels are of :data:`LEVELS`."""
+    try:
+        return _guarded_peeks(value), True
+    except msgspec.ValidationError:
+        return _lenient_peeks(value), False
 
 
 def _owned_name(line: bytes) -> str | None:

@@ -66,7 +66,7 @@ class Replay:
             self.lines += batch.n
             self.refused += len(bad)
             self.ignored += len(chunk.ignored)
-            if chunk.documents:
+            if chunk.count:
                 self._indexer.add(chunk)
             while self._indexer.busy:
                 self._indexer.pump()

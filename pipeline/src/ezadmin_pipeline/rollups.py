@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ezadmin_wire.names import Names
@@ -75,22 +74,46 @@ class Counts:
         )
 
 
-_minute: Callable[[tuple[str, str, bytes]], str] = itemgetter(0)
+Tally = dict[tuple[str, str], tuple[int, int]]
+"""Number and bytes of lines per minute and level."""
 
 
-def tally(tags: Sequence[tuple[str, str, bytes]]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Number and bytes of lines per (minute, level); ``tags`` holds minute, level and line of each."""
-    cells: dict[tuple[str, str], tuple[int, int]] = {}
-    for minute, run in groupby(tags, _minute):  # lines come in the order of time: few runs
-        _, levels, lines = zip(*run, strict=True)
-        counts = Counter(levels)
+def tally(tags: Sequence[tuple[str, str, bytes]]) -> Tally:
+    """The tally of lines of which ``tags`` holds minute, level and the line itself."""
+    return tally_columns(*zip(*tags, strict=True)) if tags else {}
+
+
+def tally_columns(minutes: Sequence[str], levels: Sequence[str], lines: Sequence[bytes]) -> Tally:
+    """As :func:`tally`, with the three in columns of the same length, which is not 0."""
+    cells: Tally = {}
+    start = 0
+    for minute, length in _runs(minutes):
+        stop = start + length
+        run = levels[start:stop]
+        counts = Counter(run)
         sizes = dict.fromkeys(counts, 0)
-        for level, size in zip(levels, map(len, lines), strict=True):
+        for level, size in zip(run, map(len, lines[start:stop]), strict=True):
             sizes[level] += size
         for level, count in counts.items():
             before = cells.get((minute, level), (0, 0))
             cells[minute, level] = before[0] + count, before[1] + sizes[level]
+        start = stop
     return cells
+
+
+def levels_of(tally: Tally) -> dict[str, int]:
+    """Lines per level."""
+    levels: dict[str, int] = {}
+    for (_, level), (count, _) in tally.items():
+        levels[level] = levels.get(level, 0) + count
+    return levels
+
+
+def _runs(minutes: Sequence[str]) -> list[tuple[str, int]]:
+    first = minutes[0]
+    if minutes.count(first) == len(minutes):
+        return [(first, len(minutes))]
+    return [(minute, len(list(run))) for minute, run in groupby(minutes)]  # lines come in the order of time: few runs
 
 
 def keys_of(minute: str, host: str, dataset: str, level: str) -> tuple[Key, Key, Key]:

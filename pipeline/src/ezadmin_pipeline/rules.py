@@ -331,6 +331,8 @@ class Plan:
         self.rules = rules
         self._peek = peek
         self._plain = plain
+        self.looks = any(rule.looks for rule in rules)
+        """Whether a rule must look into lines; else minute and level decide."""
         self.levels: frozenset[str] | None = None
         """Levels of the lines that a rule may match, None for any."""
         if all(rule.levels is not None for rule in rules):
