@@ -20,6 +20,7 @@ def test_what_is_said_is_read() -> None:
         "/var/log/app.log", "warning", ((r"pw=\S+", "pw=***"),), 5,
     )  # fmt: skip
     assert (two.kind, two.dataset, two.rules.exclude) == ("journal", "system.syslog", ("CRON",))
+    assert managed.check({"logs": [{"source": "system", "min_level": "error"}]})[0].rules.min_level == "error"
     assert managed.check({}) == managed.check({"logs": []}) == ()
 
 

@@ -2,6 +2,7 @@
 
 ``{"logs": [{…}, …]}``, each entry with the keys of ``[[logs]]`` in the agent's own file (:mod:`ezadmin_wire.logs.settings`). An
 entry names a source by its ``path``, or by ``source`` (and ``listen``): two entries that name the same one are one, key by key.
+``"source": "system"``, which an agent's file does not know, is the host's system log, a file or the journal.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.logs.settings import LogConfig, SettingError, source
 
-LOGS = "logs"
+LOGS, SYSTEM = "logs", "system"
 MAX_SOURCES = 200
 Entry = Mapping[str, Any]
 """One source, with only the keys that are said."""
@@ -31,7 +32,7 @@ def check(config: Mapping[str, Any]) -> tuple[LogConfig, ...]:
     found, names = [], set()
     for number, entry in enumerate(entries, start=1):
         try:
-            found.append(source(entry))
+            found.append(source({**entry, "source": "journal"} if entry.get("source") == SYSTEM else entry))
         except SettingError as error:
             raise WireError(
                 "bad_value", f"[[logs]] number {number} ({name_of(entry)}): {error.key}: {error}"
