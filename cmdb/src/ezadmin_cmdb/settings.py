@@ -16,11 +16,13 @@ from typing import Any
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from ezadmin_cmdb.signer.settings import CommandSettings, CommandSettingsError
+from ezadmin_cmdb.signer.settings import parse as command_settings
 from ezadmin_wire import WireError
 from ezadmin_wire.elastic import ElasticConnection
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
-from ezadmin_wire.signing import SigningKey, VerifyKey
+from ezadmin_wire.signing import SigningKey
 
 ENVIRONMENT = "EZADMIN_CMDB_CONFIG"
 
@@ -142,18 +144,6 @@ class Gateway:
 
 
 @dataclass(frozen=True)
-class Commands:
-    """The key of commands. ``signing_key`` is read by the signer alone, which listens on ``signer_socket``.
-
-    ``public_key``: 64 hex digits.
-    """
-
-    public_key: str | None = None
-    signing_key: Path | None = None
-    signer_socket: Path | None = None
-
-
-@dataclass(frozen=True)
 class Settings:
     """What the cmdb needs to know."""
 
@@ -176,7 +166,7 @@ class Settings:
     webhooks_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that webhooks may call though they are not in the open internet."""
     gateway: Gateway = field(default_factory=Gateway)
-    commands: Commands = field(default_factory=Commands)
+    commands: CommandSettings = field(default_factory=CommandSettings)
 
     def secret_key(self) -> bytes:
         """The secret of cookies, made at the first call. Raises SettingsError."""
@@ -347,16 +337,11 @@ def _gateway(table: Mapping[str, Any], where: str) -> Gateway:
     return Gateway(**given, url=_url(table, "url", where), trusted_proxies=proxies)
 
 
-def _commands(table: Mapping[str, Any], where: str) -> Commands:
-    files = {"signing_key", "signer_socket"}
-    _known(table, files | {"public_key"}, where)
-    key = _text(table, "public_key", where) if "public_key" in table else None
+def _commands(table: Mapping[str, Any], where: str) -> CommandSettings:
     try:
-        if key is not None:
-            VerifyKey.from_hex(key)
-    except WireError as error:
-        raise SettingsError(f"{where}: public_key: {error}") from error
-    return Commands(key, **{name: Path(_text(table, name, where)) for name in files if name in table})
+        return command_settings(table, where)
+    except CommandSettingsError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _networks(table: Mapping[str, Any], where: str) -> tuple[IPv4Network | IPv6Network, ...]:
