@@ -35,6 +35,7 @@ from ezadmin_cmdb.jobs.commands import import_command
 from ezadmin_cmdb.limits.commands import limits_commands
 from ezadmin_cmdb.rules.commands import rules_commands
 from ezadmin_cmdb.settings import ENVIRONMENT, Settings, SettingsError
+from ezadmin_cmdb.signer.commands import signer_commands
 from ezadmin_cmdb.webhooks.commands import webhook_commands
 from ezadmin_wire import WireError, log
 from ezadmin_wire.config import HOST_STATES
@@ -349,6 +350,7 @@ def _label(text: str) -> tuple[str, str | None]:
 
 
 cli.add_command(grafana_commands)
+cli.add_command(signer_commands)
 cli.add_command(agent_commands)
 cli.add_command(rules_commands(command_with_app))
 cli.add_command(limits_commands(command_with_app))
