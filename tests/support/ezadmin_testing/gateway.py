@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
 import secrets
 import socket
 import subprocess
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from ezadmin_cmdb import settings
+from ezadmin_cmdb.actor import cli_actor
+from ezadmin_cmdb.app import create_core
+from ezadmin_cmdb.commands import states
+from ezadmin_cmdb.commands.models import Command, Run
+from ezadmin_cmdb.database import db, unit_of_work, utc_now
+from ezadmin_cmdb.enrolment import tokens
 from ezadmin_testing.cmdb import command, settings_file
 from ezadmin_testing.processes import Process, wait_until
+from ezadmin_wire import commands as wire_commands
 from ezadmin_wire import requests
 from ezadmin_wire.enrolment import CloneProof, EnrolRequest, Fingerprint, read_token
 from ezadmin_wire.fields import dump
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
+from ezadmin_wire.times import format_time
 
 PATH = "/api/agent/v1"
+KIM = cli_actor("kim")
 
 
 def free_port() -> int:
@@ -98,6 +112,7 @@ class GatewayUnderTest:
             folder, database, stack.kafka, names, gateway="\n".join(f"{key} = {value}" for key, value in lines.items()),
             commands=f'public_key = "{self.command_key.public.hex()}"',
         )  # fmt: skip
+        self.app = create_core(settings.load(self.config))
         self.worker = Process(command("worker", "--config", self.config), folder / "worker.log")
         self.gateway = Process(command("gateway", "--config", self.config), folder / "gateway.log")
 
@@ -108,6 +123,12 @@ class GatewayUnderTest:
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
+
+    def run_wrong(self, *arguments: str) -> str:
+        """A command that fails; what it says on standard error."""
+        done = subprocess.run(command(*arguments, "--config", self.config), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1, done.stdout + done.stderr
+        return done.stderr
 
     def start(self) -> None:
         """Bring the database up to date, start worker and gateway, and wait until it answers."""
@@ -136,17 +157,56 @@ class GatewayUnderTest:
         """A machine that nobody knows yet."""
         return SimulatedHost(self.base, **more)
 
-    def token(self, *options: str) -> str:
-        """A new enrolment token."""
-        made = self.run("enrolment-token", "create", "--name", f"t{secrets.token_hex(4)}", "--json", *options)
-        return str(json.loads(made)["token"])
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Inside, services may be called; what they did is committed."""
+        with self.app.app_context(), unit_of_work():
+            yield
 
-    def known(self, *options: str) -> SimulatedHost:
+    def token(self, **options: Any) -> str:
+        """A new enrolment token."""
+        with self.work():
+            return tokens.create(KIM, f"t{secrets.token_hex(4)}", **options).text
+
+    def known(self, host: SimulatedHost | None = None, **options: Any) -> SimulatedHost:
         """A host that has enrolled."""
-        host = self.host()
-        answer = host.enrol(self.token(*options))
+        host = host or self.host()
+        answer = host.enrol(self.token(**options))
         assert answer.status_code == 200, answer.text
         return host
+
+    def known_with(self, token: str) -> SimulatedHost:
+        """A host that has enrolled with this token."""
+        host = self.host()
+        answer = host.enrol(token)
+        assert answer.status_code == 200, answer.text
+        return host
+
+    def command(self, host_id: str, seconds: float = 300, **more: Any) -> str:
+        """Put a signed command into the database, as the app does when it is confirmed; its id."""
+        at = utc_now()
+        sent = wire_commands.Command(
+            id=str(uuid.uuid4()), run=str(uuid.uuid4()), attempt=1, kind="inventory", host=host_id, actor="kim",
+            not_before=format_time(at), not_after=format_time(at + timedelta(seconds=seconds)), nonce=secrets.token_hex(16),
+        )  # fmt: skip
+        signed = wire_commands.encode(self.command_key, sent)
+        with self.work():
+            times = {"created": at, "not_after": at + timedelta(seconds=seconds)}
+            run = Run(id=sent.run, kind=sent.kind, arguments={}, actor_name="kim", source="cli", hosts=1, **times)
+            row = Command(
+                id=sent.id, attempt=1, host_id=host_id, host_name="x", kind=sent.kind, arguments={}, actor_name="kim",
+                nonce=sent.nonce, signed=signed.command, kid=signed.kid, sig=signed.sig, of_run=run, not_before=at,
+                digest=hashlib.sha256(signed.command.encode()).hexdigest(), **times,
+            )  # fmt: skip
+            db.session.add(row)
+            db.session.flush()
+            states.enter_queued([row], "kim")
+        return sent.id
+
+    def state_of(self, command_id: str) -> str:
+        """The state of a command."""
+        with self.app.app_context():
+            return str(db.session.get_one(Command, command_id).state)
 
     def store(self, content: bytes) -> str:
         """Put a file into the folder of downloads; its name."""
@@ -158,6 +218,56 @@ class GatewayUnderTest:
         """Stop everything."""
         self.gateway.stop()
         self.worker.stop()
+        with self.app.app_context():
+            db.engine.dispose()
+
+
+class Forwarder:
+    """Forwards TCP from a port of its own, as long as it is not told to be ``away``."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        self._open: list[socket.socket] = []
+        self._away = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def away(self, away: bool) -> None:
+        """Cut all connections, and refuse others, or go on."""
+        self._away = away
+        if away:
+            for one in self._open:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            self._open.clear()
+
+    def close(self) -> None:
+        """End."""
+        self.away(True)
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._server.accept()
+            except OSError:
+                return
+            if self._away:
+                near.close()
+                continue
+            far = socket.create_connection(self._target)
+            self._open += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    def _copy(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 def eventually(check: Any, seconds: float = 10.0) -> Any:

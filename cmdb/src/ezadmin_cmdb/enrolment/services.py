@@ -453,7 +453,7 @@ def about(host: Host) -> dict[str, Any]:
     others = {one.other for one in came if one.other} | (
         {machine.cloned_from} if machine and machine.cloned_from else set()
     )
-    names = dict(db.session.execute(select(Host.id, Host.name).where(Host.id.in_(others))).tuples().all())
+    names = {row.id: row.name for row in db.session.execute(select(Host.id, Host.name).where(Host.id.in_(others)))}
     return {
         "line": db.session.get(HostLine, host.id),
         "machine": machine,

@@ -135,6 +135,7 @@ class Gateway:
         signed.prove(claim, key, request, body)
         if not self.directory.ready:
             raise Problem(503, "starting", "the gateway has not read its configuration yet", retry=2)
+        await self.polls.write_lines()  # who was heard a moment ago is not somebody whose place is free
         try:
             known = await self.database.run(enrolment.enrol, asked, address)
         except Problem as problem:
