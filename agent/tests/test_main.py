@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ezadmin_agent.agent import AlreadyRunning, _lock, batches
+from ezadmin_agent.agent import AlreadyRunning, lock, batches
 from ezadmin_agent.main import main
 
 
@@ -42,11 +42,11 @@ def test_a_users_mistakes_give_one_line_and_no_traceback(capsys: pytest.CaptureF
 
 
 def test_two_agents_never_share_a_state_directory(tmp_path: Path) -> None:
-    held = _lock(tmp_path)
+    held = lock(tmp_path)
     with pytest.raises(AlreadyRunning, match=r"another agent \(process [0-9]+\) uses"):
-        _lock(tmp_path)
+        lock(tmp_path)
     held.close()
-    _lock(tmp_path).close()
+    lock(tmp_path).close()
 
 
 def test_a_tick_is_one_batch_unless_it_is_very_large() -> None:

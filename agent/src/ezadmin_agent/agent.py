@@ -15,9 +15,15 @@ from typing import Any, Optional
 
 from ezadmin_agent import __version__
 from ezadmin_agent.collectors import own
-from ezadmin_agent.config import Config, ConfigError, Watch
+from ezadmin_agent.config import Config, ConfigError, Watch, kafka_of
+from ezadmin_agent.control import copies
+from ezadmin_agent.control.enrolment import Enrolment
+from ezadmin_agent.control.line import ControlLine, Hooks
+from ezadmin_agent.control.managed import Managed, merge, own_entries
+from ezadmin_agent.control.me import Me
+from ezadmin_agent.control.record import RecordError
 from ezadmin_agent.governor import Governor
-from ezadmin_agent.identity import load_or_make
+from ezadmin_agent.identity import Identity, IdentityError, load_or_make
 from ezadmin_agent.log import Repeated
 from ezadmin_agent.logs import journal
 from ezadmin_agent.logs.own import OwnSource
@@ -32,6 +38,7 @@ from ezadmin_agent.state import StateReporter
 from ezadmin_agent.ticks import Ticker, tick_after
 from ezadmin_wire import times
 from ezadmin_wire.batch import ANY_DATASET, MAX_BYTES, MAX_LINES
+from ezadmin_wire.errors import WireError
 from ezadmin_wire.logs.settings import SYSLOG, SYSTEM_LOGS, LogConfig
 from ezadmin_wire.state import AgentStatus
 from ezadmin_wire.times import format_epoch_ms
@@ -50,17 +57,23 @@ class Agent:
     """An agent as configured. Raises ConfigError, AlreadyRunning, IdentityError, WireError, SpoolError when made."""
 
     def __init__(self, config: Config, file: Optional[Path] = None) -> None:
-        if config.kafka is None:
-            raise ConfigError('no broker is configured; write bootstrap = "host:port" under [kafka]')
+        if config.transport == "kafka" and config.kafka is None:
+            raise ConfigError(
+                'no broker is configured; write bootstrap = "host:port" under [kafka], or enrol this host: '
+                "ezadmin-agent enrol TOKEN"
+            )
         self._config = config
         self._started = times.now()
+        self._lock = lock(config.state_dir)
+        copy_of = copies.settle(config.state_dir)
         identity = load_or_make(config.state_dir)
-        self._lock = _lock(config.state_dir)
         self.host_id = identity.host_id
+        self._me = Me(identity.host_id, identity.key)
         names = config.names
         self._spools = Spools(
             config.state_dir / "spool",
             [
+                StreamSpec("jobs", names.jobs, priority=10, droppable=False),
                 StreamSpec("state", names.state, priority=9, droppable=True),
                 StreamSpec("own", names.logs, priority=8, droppable=True),
                 StreamSpec("errors", names.logs, priority=6, droppable=False, share=1.0, over=("logs",)),
@@ -70,22 +83,18 @@ class Agent:
             ],
             cap_bytes=config.cap_bytes,
         )
-        self._sender = Sender(
-            self._spools,
-            host_id=identity.host_id,
-            key=identity.key,
-            kafka=config.kafka,
-            options={"proxy_url": config.proxy} if config.proxy else None,
-            bytes_per_second=config.replay_bytes,
-        )
+        self._sender = self._make_sender()
         self._own = OwnSource()
+        self._managed = Managed(config.state_dir)
+        self._system = () if config.entries is not None else system_logs()
+        self._entries = own_entries(config, self._system)
         self._readers = [
             LogReader(
                 [],
                 self._spools,
                 "logs",
                 errors="errors",
-                more=SourceSet(_logs(config), load=_reload(file)),
+                more=SourceSet(self._logs(), load=self._reload(file)),
                 ladder=Ladder(config.surge_bytes, config.surge_burst, config.surge_share),
             ),
             LogReader([self._own], self._spools, "own"),
@@ -99,6 +108,53 @@ class Agent:
         self._last_tick: Optional[str] = None
         self._trouble = Repeated(log, logging.ERROR)
         self._cpu = (time.monotonic(), time.process_time())
+        self._held: Optional[str] = None
+        self._line: Optional[ControlLine] = None
+        self._line_broken: Optional[str] = None
+        if config.gateway is not None:
+            self._line = self._make_line(identity)
+        elif copy_of is not None:
+            log.error("this copy of a disk has to be made known by hand: ezadmin-agent identity prints with what")
+
+    def _make_sender(self) -> Sender:
+        config = self._config
+        common: dict[str, Any] = {
+            "host_id": self.host_id,
+            "key": self._me.key,
+            "bytes_per_second": config.replay_bytes,
+        }
+        if config.transport == "kafka":
+            options = {"proxy_url": config.proxy} if config.proxy else None
+            return Sender(self._spools, kafka=config.kafka, options=options, **common)  # type: ignore[arg-type]
+        from ezadmin_agent.control.client import Client
+        from ezadmin_agent.control.transport import GatewayProducer, GatewayRoute
+
+        gateway = str(config.gateway)
+
+        def make(**_: Any) -> GatewayProducer:
+            try:
+                client = Client(gateway, ca=config.gateway_authority(), proxy=config.gateway_proxy)
+            except ConfigError as error:
+                raise WireError("bad_config", str(error)) from error
+            return GatewayProducer(client, self._me)
+
+        return Sender(self._spools, kafka=GatewayRoute(gateway), make_producer=make, **common)
+
+    def _make_line(self, identity: Identity) -> Optional[ControlLine]:
+        hooks = Hooks(
+            hold=self._hold,
+            keys_changed=lambda: self._sender.use(key=self._me.key),
+            enrolled=self._enrolled,
+            inventory=self._state.inventory_now,
+            own_logs=lambda: self._entries,
+        )
+        spools = self._spools
+        try:
+            return ControlLine(self._config, identity, self._me, spools["own"], spools["jobs"], self._managed, hooks)
+        except RecordError as error:
+            self._line_broken = str(error)
+            log.error("commands are not taken: %s", error)
+            return None
 
     def stop(self, *_: object) -> None:
         """Ask :meth:`run` to end; fit for a signal handler."""
@@ -111,12 +167,16 @@ class Agent:
         self._sender.start()
         for thread in (*self._readers, self._state):
             thread.start()
+        if self._line is not None:
+            self._line.start()
         self._ticker.prime()
         while True:
             self._write_status()
             if not self._wait_for_tick():
                 break
             self._tick()
+        if self._line is not None:
+            self._line.stop()
         for reader in self._readers:
             reader.stop()
         self._state.stop()
@@ -126,17 +186,70 @@ class Agent:
         log.info("agent stopped; %s", "everything is sent" if done else "what is not sent stays in the spool")
         self._lock.close()
 
+    # ------------------------------------------------------------------ what the control line has it do
+
+    @property
+    def _interval(self) -> int:
+        usual = self._config.interval
+        return usual if self._line is None else self._line.sampling.interval(usual)
+
+    def _hold(self, why: Optional[str]) -> None:
+        if why is not None and why != self._held:
+            log.warning("nothing is sent: %s. It waits in the spool", why)
+        elif why is None and self._held is not None:
+            log.warning("batches are sent again")
+        self._held = why
+        self._sender.hold(why is not None)
+
+    def _enrolled(self, made: Enrolment) -> None:
+        """The access to Kafka is another one, as far as the file does not say which."""
+        if self._config.transport != "kafka" or "kafka.bootstrap" in self._config.written:
+            return
+        kafka = kafka_of(made, self._config.state_dir)
+        if kafka is None:
+            log.error("this host is to send through the gateway from now on: restart the agent")
+            return
+        self._sender.use(kafka=kafka)
+
+    def _logs(self) -> tuple[LogConfig, ...]:
+        """The sources that hold: those of the file, and what is managed under them."""
+        try:
+            return merge(self._managed.entries, self._entries)
+        except WireError as error:
+            log.error("the managed configuration is not used: %s", error)
+            return merge([], self._entries)
+
+    def _reload(self, file: Optional[Path]) -> Callable[[], Optional[tuple[LogConfig, ...]]]:
+        """Asked once a second: the log sources, when the configuration ``file`` or what is managed has changed."""
+        watch = None if file is None else Watch(file)
+        changes = self._managed.changes
+
+        def changed() -> Optional[tuple[LogConfig, ...]]:
+            nonlocal changes
+            config = None if watch is None else watch.changed()
+            if config is not None:
+                self._entries = own_entries(config, () if config.entries is not None else system_logs())
+            elif changes == self._managed.changes:
+                return None
+            changes = self._managed.changes
+            return self._logs()
+
+        return changed
+
     # ------------------------------------------------------------------ ticks
 
     def _wait_for_tick(self) -> bool:
         """Wait for the next multiple of the interval by the wall clock; False when asked to stop."""
-        interval = self._config.interval
+        interval = self._interval
         target = (time.time() // interval + 1) * interval
         while True:
             left = target - time.time()
             if left <= 0:
                 return not self._stopping.is_set()
-            if left > interval:  # the clock was set back
+            if (
+                left > interval or interval != self._interval
+            ):  # the clock was set back; or figures are wanted more often
+                interval = self._interval
                 target = (time.time() // interval + 1) * interval
                 continue
             if self._stopping.wait(min(left, GOVERN_SECONDS)):
@@ -155,7 +268,7 @@ class Agent:
     def _tick(self) -> None:
         self._spools.keep_reserve()
         spool = self._spools["metrics"]
-        tick = tick_after(int(time.time() * 1000), int(spool.positions.get("tick", 0)), self._config.interval * 1000)
+        tick = tick_after(int(time.time() * 1000), int(spool.positions.get("tick", 0)), self._interval * 1000)
         lines = self._ticker.run(tick)
         moment = format_epoch_ms(tick)
         self._tick_events(lines.events, moment)
@@ -204,6 +317,7 @@ class Agent:
             lines_dropped=sum(self._dropped().values()),
             rss_bytes=rss(),
             cpu_pct=round((self._cpu[1] - before[1]) / seconds, 5) if seconds >= 1 else None,
+            transport=self._config.transport,
         )
 
     def _figures(self) -> own.Figures:
@@ -233,6 +347,7 @@ class Agent:
 
     def _write_status(self) -> None:
         sent = self._sender.stats()
+        by_kafka, connected = self._config.transport == "kafka", self._sender.connected
         status = {
             "version": __version__,
             "pid": os.getpid(),
@@ -241,7 +356,11 @@ class Agent:
             "interval": self._config.interval,
             "host.id": self.host_id,
             "last_tick": self._last_tick,
-            "kafka": {"bootstrap": str(self._config.kafka), "connected": self._sender.connected},
+            "transport": self._config.transport,
+            "held": self._held,
+            "kafka": {"bootstrap": str(self._config.kafka), "connected": connected} if by_kafka else None,
+            "gateway": None if by_kafka else {"url": self._config.gateway, "connected": connected},
+            "control": {"error": self._line_broken} if self._line is None else self._line.status(),
             "rss_bytes": rss(),
             "cpu_seconds": round(time.process_time(), 3),
             "spool": {"bytes": self._spools.disk_bytes, "cap_bytes": self._spools.cap_bytes},
@@ -304,9 +423,8 @@ def batches(lines: list[bytes]) -> list[list[bytes]]:
     return runs
 
 
-def _logs(config: Config) -> tuple[LogConfig, ...]:
-    if config.logs is not None:
-        return config.logs
+def system_logs() -> tuple[LogConfig, ...]:
+    """The sources of a host whose file names none."""
     for path in SYSTEM_LOGS:
         if os.access(path, os.R_OK):
             return (LogConfig(Path(path), SYSLOG, True, False),)
@@ -318,23 +436,14 @@ def _logs(config: Config) -> tuple[LogConfig, ...]:
     return (LogConfig(Path(SYSTEM_LOGS[0]), SYSLOG, True, False),)
 
 
-def _reload(file: Optional[Path]) -> Callable[[], Optional[tuple[LogConfig, ...]]]:
-    """Asked once a second: the log sources of the configuration ``file`` when it has changed."""
-    if file is None:
-        return lambda: None
-    watch = Watch(file)
-
-    def changed() -> Optional[tuple[LogConfig, ...]]:
-        config = watch.changed()
-        return None if config is None else _logs(config)
-
-    return changed
-
-
-def _lock(state_dir: Path) -> Any:
-    """Take the lock of the state directory. Raises AlreadyRunning."""
+def lock(state_dir: Path) -> Any:
+    """Take the lock of the state directory (made if missing). Raises AlreadyRunning, IdentityError."""
     path = state_dir / "lock"
-    file = open(path, "a+", encoding="ascii")  # noqa: SIM115 - held open as long as the agent lives
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="ascii")  # noqa: SIM115 - held open as long as the agent lives
+    except OSError as error:
+        raise IdentityError(f"cannot use the state directory {state_dir}: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

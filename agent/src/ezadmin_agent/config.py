@@ -10,11 +10,15 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
+from ezadmin_agent.control import enrolment
+from ezadmin_agent.control.enrolment import Enrolment
+from ezadmin_wire.commands import KINDS
+from ezadmin_wire.enrolment import check_url
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.kafka import SETTINGS as KAFKA_SETTINGS
 from ezadmin_wire.kafka import KafkaConnection, brokers_problem
@@ -29,6 +33,7 @@ from ezadmin_wire.logs.settings import (
     values_of,
 )
 from ezadmin_wire.names import Names
+from ezadmin_wire.signing import VerifyKey
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,7 +54,11 @@ class ConfigError(Exception):
 class Config:
     """The whole configuration. ``logs`` None: find the system log. ``cpu_percent`` of one core, ``memory_mib`` resident.
 
-    ``server`` is the URL of the web application, without a slash at its end.
+    ``server`` is the URL of the web application, without a slash at its end, ``gateway`` that of the gateway;
+    ``transport`` is ``kafka`` or ``https``. Only commands of the kinds ``allow``, as the accounts ``allow_accounts``,
+    signed with one of ``command_keys``, are done. ``enrolled``: what enrolment left; it stands behind the settings that
+    the file does not have, and ``written`` are those that it has, as ``table.key``. ``entries`` are the ``logs`` as they
+    were written.
     """
 
     state_dir: Path = Path("/var/lib/ezadmin-agent")
@@ -57,6 +66,15 @@ class Config:
     interval: int = 10
     server: Optional[str] = None
     server_ca_file: Optional[str] = None
+    gateway: Optional[str] = None
+    gateway_ca_file: Optional[str] = None
+    gateway_proxy: Optional[str] = None
+    transport: str = "kafka"
+    allow: tuple[str, ...] = KINDS
+    allow_accounts: tuple[str, ...] = ()
+    command_keys: tuple[str, ...] = ()
+    enrolled: Optional[Enrolment] = None
+    written: frozenset[str] = field(default=frozenset(), compare=False)
     kafka: Optional[KafkaConnection] = None
     proxy: Optional[str] = None
     cap_bytes: Optional[int] = None
@@ -67,6 +85,21 @@ class Config:
     surge_burst: int = 16 << 20
     surge_share: float = 0.5
     logs: Optional[tuple[LogConfig, ...]] = None
+    entries: Optional[tuple[Mapping[str, Any], ...]] = field(default=None, compare=False)
+
+    def gateway_authority(self) -> Optional[str]:
+        """PEM text of the authority that is trusted for the gateway; None: those that the system trusts.
+
+        Raises ConfigError for a file that cannot be read.
+        """
+        if self.gateway_ca_file is None:
+            known = self.enrolled is not None and self.enrolled.gateway == self.gateway
+            return self.enrolled.ca if known and self.enrolled is not None else None
+        try:
+            return Path(self.gateway_ca_file).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "not a PEM file"
+            raise ConfigError(f"gateway_ca_file {self.gateway_ca_file}: {why}") from error
 
 
 def _prefix(value: str) -> Optional[str]:
@@ -77,7 +110,33 @@ def _prefix(value: str) -> Optional[str]:
     return None
 
 
+def _words(value: list[Any]) -> Optional[str]:
+    return None if all(isinstance(item, str) and item for item in value) else "write a list of texts"
+
+
+def _kinds(value: list[Any]) -> Optional[str]:
+    return None if all(item in KINDS for item in value) else f"write a list of these: {', '.join(KINDS)}"
+
+
+def _public_keys(value: list[Any]) -> Optional[str]:
+    try:
+        for item in value:
+            VerifyKey.from_hex(str(item))
+    except WireError as error:
+        return str(error)
+    return None
+
+
+def _gateway(value: str) -> Optional[str]:
+    try:
+        check_url(value.rstrip("/"))
+    except WireError:
+        return 'write "https://host" or "https://host:port"'
+    return None
+
+
 TABLES: Mapping[str, str] = {
+    "commands": "What this host does when a signed command says so.",
     "kafka": "Where batches go.",
     "spool": "What is not sent yet waits on disk.",
     "limits": "Over one of these for 12 s, the agent runs its costly collectors less often, and says so in an event.",
@@ -85,6 +144,7 @@ TABLES: Mapping[str, str] = {
     "logs": "One such table per log file. Without any: the system log, as a file or from the journal.",
 }
 MANY = ("logs",)
+MANAGED = "managed"
 SETTINGS: tuple[Setting, ...] = (
     Setting("", "state_dir", str, str(Config.state_dir), "a directory", "Where identity and spool live"),
     Setting("", "prefix", str, "ezadmin", 'text, such as "ezadmin"', "Prefix of the topics", check=_prefix),
@@ -115,6 +175,77 @@ SETTINGS: tuple[Setting, ...] = (
         "the path of a PEM file",
         "Certificates of the authority that signed the server's. Without it: those that the system trusts",
         "/etc/ezadmin/server-ca.pem",
+    ),
+    Setting(
+        "",
+        "gateway",
+        str,
+        None,
+        'text, such as "https://gateway.example.com:8443"',
+        "Address of the gateway, by which commands come. Without it: the one of the enrolment",
+        "https://gateway.example.com:8443",
+        _gateway,
+    ),
+    Setting(
+        "",
+        "gateway_ca_file",
+        str,
+        None,
+        "the path of a PEM file",
+        "Certificate of the authority that alone is trusted for the gateway. Without it: the one of the enrolment, or "
+        "those that the system trusts",
+        "/etc/ezadmin/gateway-ca.pem",
+    ),
+    Setting(
+        "",
+        "gateway_proxy",
+        str,
+        None,
+        'text, such as "http://proxy:3128"',
+        'Reach the gateway through a proxy (CONNECT); "" for none, whatever was said at enrolment',
+        "http://proxy:3128",
+        must(r"|http://[^\s/]+:[0-9]{1,5}/?", 'write "http://host:port", or "" for none'),
+    ),
+    Setting(
+        "",
+        "transport",
+        str,
+        None,
+        '"kafka" or "https"',
+        'How data leaves: straight to the brokers ("kafka") or through the gateway ("https"). Without it: "kafka" where '
+        "[kafka] or the enrolment names brokers",
+        "https",
+        must(r"kafka|https", 'write "kafka" or "https"'),
+    ),
+    Setting(
+        "commands",
+        "allow",
+        list,
+        None,
+        "a list of kinds of commands",
+        f"Kinds of commands that are done; [] for none. Without it: {', '.join(KINDS)}",
+        ["inventory", "sample", "stop", "resume"],
+        _kinds,
+    ),
+    Setting(
+        "commands",
+        "allow_accounts",
+        list,
+        None,
+        "a list of accounts of this host",
+        "Accounts that a command may name to run something as. Without it: none",
+        ["deploy"],
+        _words,
+    ),
+    Setting(
+        "commands",
+        "command_keys",
+        list,
+        None,
+        "a list of public keys (64 hex digits each)",
+        "Keys that commands must be signed with. Without it: the one of the enrolment token",
+        ["0123456789abcdef" * 4],
+        _public_keys,
     ),
     *(
         Setting(
@@ -204,6 +335,14 @@ SETTINGS: tuple[Setting, ...] = (
         check=between(0.05, 1, "write 0.05 to 1"),
     ),
     *SOURCE_SETTINGS,
+    Setting(
+        "logs",
+        "managed",
+        bool,
+        True,
+        "true or false",
+        "Whether the managed configuration (made in the web application) may say something about this source",
+    ),
 )
 
 
@@ -213,11 +352,17 @@ def find(path: Optional[Path]) -> Path:
 
 
 def load(path: Optional[Path]) -> Config:
-    """Read the file of :func:`find`. Raises ConfigError."""
+    """Read the file of :func:`find`. Raises ConfigError, IdentityError.
+
+    Without a file that somebody named, a host that is enrolled needs none.
+    """
+    named = path is not None or bool(os.environ.get(ENVIRONMENT))
     path = find(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not named and enrolment.file(Config.state_dir).exists():
+            return _Reader(path, "").config({})
         raise ConfigError(
             f"cannot read the configuration {path}: {error.strerror}. Name it with --config FILE or {ENVIRONMENT}"
         ) from error
@@ -228,6 +373,16 @@ def load(path: Optional[Path]) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     return _Reader(path, text).config(table)
+
+
+def state_dir_for_enrolment(path: Optional[Path]) -> Path:
+    """The state directory of the configuration; where there is no file that somebody named, the usual one.
+
+    Raises ConfigError, IdentityError.
+    """
+    if path is None and not os.environ.get(ENVIRONMENT) and not DEFAULT_FILE.exists():
+        return Config.state_dir
+    return load(path).state_dir
 
 
 def example() -> str:
@@ -285,6 +440,44 @@ class Watch:
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
+def _written(table: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from (f"{name}.{key}" for key in value)
+        yield name
+
+
+def _enrolled(config: Config, enrolled: Enrolment) -> Config:
+    """``config`` with what enrolment says where the file says nothing. What belongs together is taken together."""
+    given: dict[str, Any] = {}
+    if config.gateway is None or config.gateway == enrolled.gateway:
+        given["gateway"] = enrolled.gateway
+        if "gateway_proxy" not in config.written:
+            given["gateway_proxy"] = enrolled.proxy
+    if "prefix" not in config.written:
+        given["names"] = Names(enrolled.prefix)
+    if not config.command_keys:
+        given["command_keys"] = tuple(enrolled.command_keys)
+    if config.kafka is None and enrolled.kafka is not None:
+        given["kafka"] = kafka_of(enrolled, config.state_dir)
+    return replace(config, **given)
+
+
+def kafka_of(enrolled: Enrolment, state_dir: Path) -> Optional[KafkaConnection]:
+    """The connection that this host was given at its enrolment."""
+    access = enrolled.kafka
+    if access is None:
+        return None
+    return KafkaConnection(
+        bootstrap=access.bootstrap,
+        tls=access.tls,
+        ca_file=None if access.ca is None else str(enrolment.kafka_ca(state_dir)),
+        sasl=None if access.user is None else "SCRAM-SHA-512",
+        user=access.user,
+        password_file=None if access.password is None else str(enrolment.kafka_password(state_dir)),
+    )
+
+
 class _Reader:
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
@@ -299,18 +492,28 @@ class _Reader:
             raise self._error(
                 "password", "kafka", "a password does not stand here: write password_file or password_env"
             )
-        kafka, spool, limits, surge = (
-            self._table(table.get(name, {}), name) for name in ("kafka", "spool", "limits", "surge")
+        kafka, spool, limits, surge, commands = (
+            self._table(table.get(name, {}), name) for name in ("kafka", "spool", "limits", "surge", "commands")
         )
         logs = table.get("logs")
         if logs is not None and not (isinstance(logs, list) and all(isinstance(entry, dict) for entry in logs)):
             raise self._error("logs", "", "write tables [[logs]]")
-        return Config(
-            state_dir=Path(root["state_dir"]),
+        state_dir = Path(root["state_dir"])
+        enrolled = enrolment.read(state_dir)
+        config = Config(
+            state_dir=state_dir,
             names=Names(root["prefix"]),
             interval=root["interval"],
             server=None if root["server"] is None else root["server"].rstrip("/"),
             server_ca_file=root["server_ca_file"],
+            gateway=None if root["gateway"] is None else root["gateway"].rstrip("/"),
+            gateway_ca_file=root["gateway_ca_file"],
+            gateway_proxy=root["gateway_proxy"] or None,
+            allow=KINDS if commands["allow"] is None else tuple(commands["allow"]),
+            allow_accounts=tuple(commands["allow_accounts"] or ()),
+            command_keys=tuple(commands["command_keys"] or ()),
+            enrolled=enrolled,
+            written=frozenset(_written(table)),
             kafka=self._kafka(kafka),
             proxy=kafka["proxy"],
             cap_bytes=spool["cap_bytes"],
@@ -321,7 +524,16 @@ class _Reader:
             surge_burst=surge["burst_bytes"],
             surge_share=float(surge["spool_share"]),
             logs=None if logs is None else tuple(self._log(entry) for entry in logs),
+            entries=None if logs is None else tuple(logs),
         )
+        if enrolled is not None:
+            config = _enrolled(config, enrolled)
+        transport = root["transport"] or ("kafka" if config.kafka is not None or config.gateway is None else "https")
+        if transport == "https" and config.gateway is None:
+            raise self._error(
+                "transport", "", 'write gateway = "https://…", or enrol this host: ezadmin-agent enrol TOKEN'
+            )
+        return replace(config, transport=transport)
 
     def _kafka(self, found: Mapping[str, Any]) -> Optional[KafkaConnection]:
         """The connection; its files are looked at only where it is used: the agent starts without them, and says so."""
@@ -340,7 +552,8 @@ class _Reader:
 
     def _log(self, table: Mapping[str, Any]) -> LogConfig:
         try:
-            return source(table)
+            values_of([setting for setting in SETTINGS if setting.table == "logs"], table)
+            return source({key: value for key, value in table.items() if key != MANAGED})
         except SettingError as error:
             raise self._error(error.key, "logs", str(error)) from error
 

@@ -62,11 +62,36 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="for a record to arrive (30)")
     diagnose = add("diagnose", _diagnose, "an archive for those who help, secrets masked, without the private key")
     diagnose.add_argument("--out", type=Path, metavar="FILE", help="else ezadmin-agent-HOST-TIME.tar.gz here")
-    settings = commands.add_parser("config", help="check the configuration file, or print an example of it")
+    enrol = add("enrol", _enrol, "make this host known to the gateway that an enrolment token names")
+    token = enrol.add_mutually_exclusive_group(required=True)
+    token.add_argument(
+        "token", nargs="?", metavar="TOKEN", help="other users of this host may see it in the process list"
+    )
+    token.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file that holds the token; /dev/stdin reads it there"
+    )
+    enrol.add_argument("--proxy", metavar="URL", help="reach the gateway through http://host:port, from now on")
+    enrol.add_argument("--insecure", action="store_true", help="plain HTTP, if you are sure of the network between")
+    enrol.add_argument("--json", action="store_true", help="one JSON object")
+    record = commands.add_parser("commands", help="what was done here by command, from this host's own log")
+    actions = record.add_subparsers(metavar="ACTION", required=True)
+    for name, function, text in (
+        ("list", _commands_list, "each command and what became of it, the newest last"),
+        ("verify", _commands_verify, "whether the log is whole: nothing changed, nothing missing"),
+    ):
+        action = actions.add_parser(name, help=text, description=text)
+        action.add_argument("--config", type=Path, metavar="FILE", help=f"else ${config.ENVIRONMENT}")
+        action.add_argument("--json", action="store_true", help="JSON, one object a line")
+        action.set_defaults(command=function)
+    settings = commands.add_parser("config", help="check or show the configuration, or print an example of the file")
     actions = settings.add_subparsers(metavar="ACTION", required=True)
     judge = actions.add_parser("check", help="name what is wrong in the file, its line and what to write")
     judge.add_argument("--config", type=Path, metavar="FILE", help=f"else ${config.ENVIRONMENT}")
     judge.set_defaults(command=_config_check)
+    show = actions.add_parser("show", help="every setting that holds, and where it comes from")
+    show.add_argument("--config", type=Path, metavar="FILE", help=f"else ${config.ENVIRONMENT}")
+    show.add_argument("--json", action="store_true", help="one JSON object a setting")
+    show.set_defaults(command=_config_show)
     example = actions.add_parser("example", help="print a whole file with every setting, commented")
     example.set_defaults(command=_config_example)
     logs = commands.add_parser("logs", help="try the rules for log files")
@@ -120,9 +145,11 @@ def _config_check(options: argparse.Namespace) -> int:
     found = config.load(options.config)
     path = config.find(options.config)
     warnings = []
-    if found.kafka is None:
-        warnings.append('no broker: "run" needs bootstrap = "host:port" under [kafka]')
-    else:
+    if found.kafka is None and found.gateway is None:
+        warnings.append(
+            'no broker: "run" needs bootstrap = "host:port" under [kafka], or an enrolment: ezadmin-agent enrol TOKEN'
+        )
+    elif found.kafka is not None:
         try:
             found.kafka.check_files("[kafka]")
         except WireError as error:
@@ -135,6 +162,96 @@ def _config_check(options: argparse.Namespace) -> int:
         print(f"{path}: warning: {text}")
     print(f"{path}: correct" + (f", {len(warnings)} warning(s)" if warnings else ""))
     return 0
+
+
+def _config_show(options: argparse.Namespace) -> int:
+    from ezadmin_agent.control import effective
+
+    for setting in effective.settings(config.load(options.config), config.find(options.config)):
+        if options.json:
+            print(json.dumps(setting._asdict(), ensure_ascii=False))
+        else:
+            print(f"{setting.name:32} {json.dumps(setting.value, ensure_ascii=False):48} {setting.origin}")
+    return 0
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    # imported here: nothing but enrolling needs it
+    from ezadmin_agent.agent import AlreadyRunning, lock
+    from ezadmin_agent.control import copies, enrol
+    from ezadmin_agent.control.client import GatewayError
+
+    log.setup("console", "warning")
+    state_dir = config.state_dir_for_enrolment(options.config)
+    try:
+        text = options.token if options.token is not None else enrol.read_token_file(options.token_file)
+        known = enrol.known_already(text, state_dir, proxy=options.proxy, insecure=options.insecure)
+        if known is None:
+            held = lock(state_dir)
+            copies.settle(state_dir)
+            known = enrol.enrol(
+                text, load_or_make(state_dir), state_dir, proxy=options.proxy, insecure=options.insecure
+            )
+            held.close()
+    except AlreadyRunning as error:
+        print(f"ezadmin-agent: stop the agent first: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        text = str(error) if isinstance(error, GatewayError) else f"cannot write in {state_dir}: {error.strerror}"
+        print(f"ezadmin-agent: not enrolled: {text}", file=sys.stderr)
+        return 1
+    way = "kafka" if known.kafka is not None else "https"
+    if options.json:
+        print(json.dumps({"host.id": known.host, "state": known.state, "gateway": known.gateway, "transport": way}))
+        return 0
+    waits = ", which waits to be accepted in the web application" if known.state == "quarantined" else ""
+    print(f"this host is known to {known.gateway} as {known.host} ({known.state}){waits}; data goes by {way}")
+    return 0
+
+
+def _commands_list(options: argparse.Namespace) -> int:
+    from ezadmin_agent.control import record
+    from ezadmin_agent.control.line import directory
+
+    found: dict[str, record.Line] = {}
+    try:
+        for line in record.read(directory(config.load(options.config).state_dir)):
+            if isinstance(line, record.Broken):
+                print(f"ezadmin-agent: {line.file}: {line.text}", file=sys.stderr)
+                return 1
+            if options.json:
+                print(json.dumps(record.as_json(line), ensure_ascii=False))
+            else:
+                key = line.id if line.id is not None and line.known else f"line {line.number}"
+                found.pop(key, None)
+                found[key] = line
+    except OSError as error:
+        print(f"ezadmin-agent: cannot read the log of commands: {error}", file=sys.stderr)
+        return 1
+    for line in found.values():
+        who = f"{line.kind or '?':12} {line.state:9} {line.actor or '-':20}"
+        print(f"{line.at} {line.id or '-':36} {who} {line.reason or ''}".rstrip())
+    return 0
+
+
+def _commands_verify(options: argparse.Namespace) -> int:
+    from ezadmin_agent.control import record
+    from ezadmin_agent.control.line import directory
+
+    try:
+        found = record.verify(directory(config.load(options.config).state_dir))
+    except record.RecordError as error:
+        print(f"ezadmin-agent: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(found._asdict()))
+    elif found.problem is not None:
+        print(f"BROKEN: {found.problem}")
+    elif found.last is None:
+        print("whole: no command has come here yet")
+    else:
+        print(f"whole: lines {found.first} to {found.last}; the hash of the last is {found.head}")
+    return 0 if found.problem is None else 1
 
 
 def _config_example(_options: argparse.Namespace) -> int:
@@ -254,12 +371,16 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**status, "running": running}))
         return 0 if running else 1
-    kafka = status["kafka"]
-    connected = "connected" if kafka["connected"] else "NOT connected"
+    kafka, gateway = status["kafka"], status.get("gateway")
+    way = f"Kafka {kafka['bootstrap']}" if kafka else f"batches through the gateway {gateway['url']}"
+    connected = "connected" if (kafka or gateway)["connected"] else "NOT connected"
     print(f"agent {status['version']}  host.id {status['host.id']}")
     print(f"{'running' if running else 'NOT RUNNING'}, process {status['pid']}, since {status['started']}")
     print(f"last tick {status['last_tick'] or 'none yet'}, every {status['interval']} s")
-    print(f"Kafka {kafka['bootstrap']}: {connected}")
+    print(f"{way}: {connected}")
+    if status.get("held"):
+        print(f"NOTHING IS SENT: {status['held']}")
+    _print_control(status.get("control") or {})
     spool = status["spool"]
     mib = 2**20
     print(
@@ -279,6 +400,25 @@ def _status(options: argparse.Namespace) -> int:
         slower = f"{one['stretch']} times more rarely" if one["stretch"] > 1 else "-"
         print(f"{name:15} {one['runs']:>8} {one['mean_ms']:>8.3f} {one['errors']:>7}  {slower}")
     return 0 if running else 1
+
+
+def _print_control(control: dict[str, Any]) -> None:
+    """The control line in words; nothing where there is none."""
+    gateway = control.get("gateway")
+    if gateway:
+        line = "connected" if control["connected"] else "NOT connected"
+        print(f"control line to {gateway}: {line}, this host is {control['state']}")
+    if control.get("error"):
+        print(f"  {control['error']}")
+    if control.get("stopped"):
+        print("  STOPPED: commands are refused until they are resumed")
+    if control.get("sampling"):
+        print(f"  figures each {control['sampling']['interval']} s until {control['sampling']['until']}")
+    if control.get("config_version"):
+        print(f"  managed configuration: version {control['config_version']}")
+    counts = ", ".join(f"{count} {state}" for state, count in (control.get("commands") or {}).items())
+    if counts or control.get("forged"):
+        print(f"  commands: {counts or 'none'}; {control.get('forged', 0)} that were none of this host's")
 
 
 def _is_agent(pid: int) -> bool:

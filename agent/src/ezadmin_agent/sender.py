@@ -1,5 +1,7 @@
 """The sender: takes fsynced frames from the spools, signs them as batches and hands them to Kafka until it has them.
 
+By the transport ``https`` it is the gateway that hands them to Kafka; for all that is said here it is the same.
+
 Per stream, frames leave in order and are freed in order: a frame only when it and all before it are acknowledged by all
 in-sync replicas. When one fails, nothing more of its stream is sent until all that is under way has come to an end;
 then sending goes on from the oldest frame not acknowledged, under the same numbers. What Kafka had taken already comes
@@ -21,7 +23,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Protocol, Union
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
@@ -60,6 +62,17 @@ PRODUCER: Mapping[str, Any] = {
 }
 
 
+class Route(Protocol):
+    """Where a producer leads; its text is the address, ``takes`` who takes the batches there, in words."""
+
+    @property
+    def takes(self) -> str:
+        """Such as ``Kafka``."""
+
+    def options(self) -> dict[str, Any]:
+        """Options of the producer, asked for each time that one is made."""
+
+
 @dataclass
 class _Piece:
     """A batch under way: a frame, or a part of one too large. ``frame`` is set on the last piece of a frame."""
@@ -96,7 +109,8 @@ class _Stream:
 class Sender:
     """Sends the frames of ``spools`` as host ``host_id``, signed with ``key``.
 
-    ``kafka`` says how to reach the brokers; ``options`` override those of :data:`PRODUCER` (time limits); ``clock`` gives
+    ``kafka`` says how to reach the brokers, or is another :class:`Route`;
+    ``options`` override those of :data:`PRODUCER` (time limits); ``clock`` gives
     the wire time of the header ``sent``; ``make_producer(**options)`` makes the producer. At most ``in_flight_bytes`` are
     under way, and at most ``bytes_per_second`` are sent, before compression, so that what an outage left does not come as
     a flood. Several senders, of several hosts, can live in one process.
@@ -108,7 +122,7 @@ class Sender:
         *,
         host_id: str,
         key: SigningKey,
-        kafka: KafkaConnection,
+        kafka: Union[KafkaConnection, Route],
         options: Optional[Mapping[str, Any]] = None,
         clock: Callable[[], str] = times.now,
         in_flight_bytes: int = 8 << 20,
@@ -120,6 +134,7 @@ class Sender:
         self._key = key
         self._options = {**PRODUCER, "client_id": f"ezadmin-{host_id[:8]}", **(options or {})}
         self._kafka = kafka
+        self._held = False
         self._clock = clock
         self._budget = in_flight_bytes
         self._rate = bytes_per_second
@@ -164,10 +179,28 @@ class Sender:
             time.sleep(0.02)
         return True
 
+    def hold(self, held: bool) -> None:
+        """Send nothing new while ``held``; what is under way ends. Any thread may call it."""
+        self._held = held
+        self._spools.wake.set()
+
+    def use(self, *, key: Optional[SigningKey] = None, kafka: Optional[Union[KafkaConnection, Route]] = None) -> None:
+        """Sign with another ``key``, or go another way, from the next batch on. Any thread may call it."""
+        if key is not None:
+            self._key = key
+        if kafka is not None:
+            self._kafka = kafka
+            self._renew = True
+        self._spools.wake.set()
+
+    @property
+    def _takes(self) -> str:
+        return "Kafka" if isinstance(self._kafka, KafkaConnection) else self._kafka.takes
+
     @property
     def connected(self) -> bool:
         """Whether a producer stands and the last batches did not fail."""
-        return self._producer is not None and self._failures == 0
+        return self._producer is not None and self._failures == 0 and not self._held
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Per stream: lines_sent, bytes_sent (before compression), lines_refused, in_flight (batches), last_ack (time)."""
@@ -204,6 +237,8 @@ class Sender:
     def _finished(self) -> bool:
         if self._stop_at is None:
             return False
+        if self._held and not any(stream.in_flight for stream in self._streams):
+            return True
         return time.monotonic() >= self._stop_at or all(spool.pending_lines == 0 for spool in self._spools)
 
     def _step(self) -> bool:
@@ -235,7 +270,9 @@ class Sender:
         return max(0.01, min(1.0, *(moment - now for moment in moments))) if moments else 1.0
 
     def _connect(self) -> bool:
-        if time.monotonic() < self._producer_at or all(spool.pending_lines == 0 for spool in self._spools):
+        if self._held or time.monotonic() < self._producer_at:
+            return False
+        if all(spool.pending_lines == 0 for spool in self._spools):
             return False
         try:
             # the options are asked for each time: a password or certificate may have been renewed
@@ -243,10 +280,12 @@ class Sender:
         except (KafkaError, OSError, WireError) as error:
             wait = self._producer_backoff.next()
             self._producer_at = time.monotonic() + wait
-            reason = brokers.why(error, self._kafka, proxied="proxy_url" in self._options)
-            self._trouble.tell("", f"no connection to Kafka at {self._kafka}: {reason}")
+            reason: object = error
+            if isinstance(self._kafka, KafkaConnection):
+                reason = brokers.why(error, self._kafka, proxied="proxy_url" in self._options)
+            self._trouble.tell("", f"no connection to {self._takes} at {self._kafka}: {reason}")
             return False
-        log.info("connected to Kafka at %s", self._kafka)
+        log.info("batches go to %s at %s", self._takes, self._kafka)
         self._trouble.over("")
         return True
 
@@ -299,7 +338,7 @@ class Sender:
         self._producer_backoff.reset()
         self._failures = 0
         if self._trouble.over(stream.name):
-            log.info("stream %s: Kafka takes batches again", stream.name)
+            log.info("stream %s: %s takes batches again", stream.name, self._takes)
 
     def _give_up_stuck(self) -> None:
         """kafka-python promises an end to every record within delivery_timeout; should it break that, start afresh."""
@@ -323,8 +362,9 @@ class Sender:
         self._failures += 1
         if self._failures >= RENEW_AFTER:
             self._renew = True
-        stream.ready_at = time.monotonic() + stream.backoff.next()
-        text = f"stream {stream.name}: Kafka did not take a batch: {_text(error)}; it is sent again"
+        # one that is asked for a while is given it (the gateway's Retry-After)
+        stream.ready_at = time.monotonic() + float(getattr(error, "retry", 0.0)) + stream.backoff.next()
+        text = f"stream {stream.name}: {self._takes} did not take a batch: {_text(error)}; it is sent again"
         self._trouble.tell(stream.name, text, type(error).__name__)
 
     def _refuse(self, stream: _Stream, piece: _Piece) -> None:
@@ -342,10 +382,10 @@ class Sender:
 
     def _fill(self, stream: _Stream) -> bool:
         """Send frames behind the cursor while the budget lasts."""
-        if stream.failed is not None or time.monotonic() < stream.ready_at:
+        if self._held or stream.failed is not None or time.monotonic() < stream.ready_at:
             return False
         moved = False
-        while self._bytes < self._budget and stream.failed is None and not self._renew:
+        while self._bytes < self._budget and stream.failed is None and not (self._renew or self._held):
             if not self._may_send():
                 break
             if self._careful and any(other.in_flight for other in self._streams):

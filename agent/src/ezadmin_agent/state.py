@@ -33,6 +33,7 @@ class StateReporter(threading.Thread):
         self._status = status
         self._period = period
         self._stopping = threading.Event()
+        self._reporting = threading.Lock()
         self._fqdn: Optional[str] = None
         self._fqdn_at = -NAME_SECONDS
 
@@ -40,6 +41,12 @@ class StateReporter(threading.Thread):
         """End; a name server that does not answer is not waited for."""
         self._stopping.set()
         self.join(timeout)
+
+    def inventory_now(self) -> None:
+        """Collect the inventory and spool it, changed or not. Any thread may call it. Raises SpoolError."""
+        with self._reporting:
+            self._report_inventory(always=True)
+            self._spool.sync()
 
     def run(self) -> None:
         """The thread."""
@@ -55,11 +62,12 @@ class StateReporter(threading.Thread):
 
     def report(self) -> None:
         """One round. Raises SpoolError."""
-        self._report_inventory()
-        self._append("agent", self._status(), None)
-        self._spool.sync()
+        with self._reporting:
+            self._report_inventory()
+            self._append("agent", self._status(), None)
+            self._spool.sync()
 
-    def _report_inventory(self) -> None:
+    def _report_inventory(self, *, always: bool = False) -> None:
         known: dict[str, Any] = self._spool.positions.get("inventory") or {}
         boot = inventory.boot_id()
         same_boot = bool(boot) and known.get("boot_id") == boot
@@ -70,7 +78,7 @@ class StateReporter(threading.Thread):
         changed = sorted(name for name in {*members, *before} if members.get(name) != before.get(name))
         now_ms = int(time.time() * 1000)
         age = now_ms - int(known.get("sent_ms", 0))
-        if not changed and 0 <= age < RESEND_MS:
+        if not (changed or always) and 0 <= age < RESEND_MS:
             return
         if before and changed:
             log.info("the inventory has changed: %s", ", ".join(changed))

@@ -112,9 +112,7 @@ ARGUMENTS: dict[str, dict[str, Callable[[Any], Optional[str]]]] = {
 """The arguments of each kind, all of them needed, and what is wrong with a value.
 
 ``inventory``: collect and send the inventory now. ``sample``: metrics each ``interval`` seconds, for ``seconds``.
-``configure``: take ``config`` as the managed part of the configuration, ``version`` its number; it is
-``{"logs": [{…}, …]}`` with the settings of ``[[logs]]`` of the agent's file (``path`` or ``source``, ``min_level``,
-``include``, ``exclude``, ``mask``, ``sample`` …; ``"source": "system"`` is the host's system log, wherever it is).
+``configure``: take ``config`` (:mod:`ezadmin_wire.managed`) as the managed part of the configuration, ``version`` its number.
 ``rotate_key``: make a new key and have it known. ``stop``: end what commands began and take none but ``resume`` until then.
 """
 KINDS = tuple(ARGUMENTS)
