@@ -17,6 +17,7 @@ import io
 import json
 import os
 import pwd
+import re
 import shlex
 import shutil
 import signal
@@ -197,14 +198,17 @@ class Undo:
 
     def __init__(self) -> None:
         self._steps: list[tuple[str, Callable[[], object]]] = []
+        self._kept = False
 
     def add(self, text: str, function: Callable[[], object]) -> None:
         """``function`` undoes what ``text`` names."""
-        self._steps.append((text, function))
+        if not self._kept:
+            self._steps.append((text, function))
 
-    def forget(self) -> None:
-        """What was done stays."""
+    def keep(self) -> None:
+        """What was done stays, and so does what comes: the next run goes on from there."""
         self._steps.clear()
+        self._kept = True
 
     def run(self) -> list[str]:
         """Undo all; returns what was undone."""
@@ -464,7 +468,7 @@ class Install:
         config = self.prefix / "agent.toml" if own or not self.root else Path("/etc/ezadmin/agent.toml")
         state = self.prefix / "state" if own or not self.root else Path("/var/lib") / NAME
         self.config = Path(options.config or self.before.get("config") or config).absolute()
-        self.state = Path(options.state_dir or self.before.get("state") or state).absolute()
+        self.state = Path(options.state_dir or self.before.get("state") or self._named_state() or state).absolute()
         self.bin = Path("/usr/local/bin") / NAME if self.root else self.home / ".local/bin" / NAME
         self.linked = not own
         kind = options.service
@@ -483,6 +487,15 @@ class Install:
     def agent(self) -> Path:
         """The command, of the version that is current."""
         return self.prefix / "current" / "bin" / NAME
+
+    def _named_state(self) -> Optional[str]:
+        """The state directory that settings of before name; they are kept."""
+        try:
+            head = self.config.read_text("utf-8").partition("\n[")[0]
+        except OSError:
+            return None
+        found = re.search(r"""^\s*state_dir\s*=\s*["']([^"']+)["']""", head, re.MULTILINE)
+        return found[1] if found else None
 
     def _record(self) -> dict[str, str]:
         """What the run before wrote down."""
@@ -513,7 +526,7 @@ class Install:
         say(f"agent {version} from {source.where}: {len(files['wheels'])} files, {size / 1e6:.1f} MB, SHA-256 checked")
 
         with self._lock():
-            current = os.path.basename(os.path.realpath(self.prefix / "current"))
+            current = self._current()
             fresh = not (self.prefix / "current").exists()
             same = current == version and os.access(self.agent, os.X_OK)
             enrolled = (self.state / "enrolment.json").exists()
@@ -529,15 +542,26 @@ class Install:
                         f"unpack into {self.prefix}/versions/{version}", lambda: self._unpack(source, files, version)
                     )
                 self._write_config()
+                self._step(f"note what is done in {self.prefix}/installed", lambda: self._note(version))
                 if enrol and token is not None:
                     self._step("enrol this host", lambda: self._enrol(token, version, source))
-                self._activate(version, same)
+                self._activate(version, fresh, same)
+                if options.no_start or not (enrolled or enrol or self._has_way()):
+                    return self._stay_stopped()
+                before = None if self.dry else self._runs()
+                self._step("start it", self.service.start)
             except BaseException:
                 undone = self.undo.run()
                 if undone:
                     print(f"install.sh: undone: {', '.join(undone)}", file=sys.stderr)
+                elif not self.dry:
+                    print("install.sh: this host is enrolled; run install.sh again to go on from here", file=sys.stderr)
                 raise
-            return self._start(fresh, current, enrolled or enrol)
+            self.undo.keep()
+            if self.dry:
+                say("nothing was changed (--dry-run)")
+                return 0
+            return self._wait(before, fresh, current, enrolled or enrol)
 
     def _step(self, text: str, function: Callable[[], object]) -> None:
         say(f"{'would ' if self.dry else '- '}{text}")
@@ -635,11 +659,8 @@ class Install:
         self.undo.add(f"{versions}/{version}", lambda: remove(place))
 
     def _write_config(self) -> None:
-        if self.config.exists():
-            say(f"  {self.config} is kept as it is")
-            return
         lines = [
-            "# Settings of ezadmin's agent, yours to change: an upgrade keeps them. All there are: ezadmin-agent config example",
+            "# Settings of ezadmin's agent, yours to change: an upgrade keeps them. All of them: ezadmin-agent config example",
             f"state_dir = {json.dumps(str(self.state))}",
         ]
         if self.options.transport:
@@ -649,11 +670,17 @@ class Install:
             self._mkdir(self.config.parent)
             write(self.config, "\n".join(lines) + "\n", 0o640)
             self.undo.add(str(self.config), lambda: remove(self.config))
-            if not self.state.exists():
-                self._mkdir(self.state, 0o700)
-                self.undo.add(f"the content of {self.state}", lambda: self._empty_state())
 
-        self._step(f"write {self.config}", make)
+        def make_state() -> None:
+            self._mkdir(self.state, 0o700)
+            self.undo.add(f"the content of {self.state}", self._empty_state)
+
+        if self.config.exists():
+            say(f"  {self.config} is kept as it is")
+        else:
+            self._step(f"write {self.config}", make)
+        if not self.state.exists():
+            self._step(f"make {self.state}", make_state)
 
     def _empty_state(self) -> None:
         for path in self.state.iterdir():
@@ -676,7 +703,7 @@ class Install:
             ) from error
         for line in done.stdout.strip().splitlines():
             say(f"  {line}")
-        self.undo.forget()  # the gateway knows this host now: what would be undone is only to be done again
+        self.undo.keep()  # the gateway knows this host now: what would be undone is only to be done again
 
     def _complete(self) -> bool:
         """Whether everything beside the version is there as this script would write it."""
@@ -687,59 +714,76 @@ class Install:
             and all(path.exists() and path.read_text(encoding="utf-8") == text for path, (text, _) in files.items())
         )
 
-    def _activate(self, version: str, same: bool) -> None:
+    def _note(self, version: str) -> None:
+        """What uninstall.sh reads."""
+        path = self.prefix / "installed"
+        old = path.read_text("utf-8") if path.exists() else None
+        known = {
+            "version": version,
+            "config": self.config,
+            "state": self.state,
+            "service": self.before.get("service", "none") if self.options.no_start else self.service.kind,
+            "link": self.bin if self.linked else "",
+            "files": ":".join(map(str, self.service.files())),
+            "made": ":".join(reversed([*self.made, *(str(one) for one in self._missing())])),
+            "user": os.getuid(),
+        }
+        write(path, "".join(f"{key}={value}\n" for key, value in known.items()))
+        self.undo.add(str(path), lambda: remove(path) if old is None else write(path, old))
+        if old is None:
+            self.undo.add(f"{self.prefix}/uninstall.sh", lambda: remove(self.prefix / "uninstall.sh"))
+        write(self.prefix / "uninstall.sh", SETTINGS["uninstall"], 0o755)
+
+    def _missing(self) -> list[Path]:
+        """The folders that are still to be made for the link and the files of the service, outermost first."""
+        wanted = [*(path.parent for path in self.service.files()), *([self.bin.parent] if self.linked else [])]
+        found: list[Path] = []
+        for folder in wanted:
+            found += [one for one in (*reversed(folder.parents), folder) if not one.exists() and one not in found]
+        return found
+
+    def _activate(self, version: str, fresh: bool, same: bool) -> None:
         """Turn to the version, with its service."""
         current = self.prefix / "current"
         old = os.readlink(current) if current.is_symlink() else None
         if not same:
 
             def back() -> None:
-                remove(current) if old is None else link(current, old)
+                if old is None:
+                    remove(current)
+                else:
+                    link(current, old)
+                    self.service.start()
 
             self.undo.add(str(current), back)
             self._step(f"make {version} current", lambda: link(current, f"versions/{version}"))
-        if self.linked and (not self.bin.exists() or self.bin.is_symlink()):
+        if self.linked and os.path.realpath(self.bin) != os.path.realpath(self.agent) and not self._taken():
 
             def command() -> None:
                 self._mkdir(self.bin.parent)
                 self.undo.add(str(self.bin), lambda: remove(self.bin))
                 link(self.bin, str(self.agent))
 
-            if os.path.realpath(self.bin) != os.path.realpath(self.agent):
-                self._step(f"link {self.bin}", command)
+            self._step(f"link {self.bin}", command)
         for path, (text, mode) in self.service.files().items():
             if path.exists() and path.read_text(encoding="utf-8") == text:
                 continue
 
             def make(path: Path = path, text: str = text, mode: int = mode) -> None:
+                self._mkdir(path.parent)
                 if not path.exists():
                     self.undo.add(str(path), lambda: remove(path))
-                self._mkdir(path.parent)
                 write(path, text, mode)
 
             self._step(f"write {path}", make)
         if not self.options.no_start:
-            self.undo.add(f"the service ({self.service.kind})", self.service.stop)
-            self._step(f"start it at boot ({self.service.kind})", self.service.enable)
+            if fresh:
+                self.undo.add(f"the service ({self.service.kind})", self.service.stop)
+            self._step(f"have it started at boot ({self.service.kind})", self.service.enable)
 
-        def record() -> None:
-            kind = self.before.get("service", "none") if self.options.no_start else self.service.kind
-            known = {
-                "version": version,
-                "config": self.config,
-                "state": self.state,
-                "service": kind,
-                "link": self.bin if self.bin.is_symlink() else "",
-                "files": ":".join(map(str, self.service.files())),
-                "made": ":".join(reversed(self.made)),
-                "user": os.getuid(),
-            }
-            self.undo.add("installed", lambda: remove(self.prefix / "installed"))
-            write(self.prefix / "installed", "".join(f"{key}={value}\n" for key, value in known.items()))
-            write(self.prefix / "uninstall.sh", SETTINGS["uninstall"], 0o755)
-            self.undo.add("uninstall.sh", lambda: remove(self.prefix / "uninstall.sh"))
-
-        self._step(f"note what was done in {self.prefix}/installed", record)
+    def _taken(self) -> bool:
+        """Whether the command's name in the user's path belongs to something else."""
+        return self.bin.exists() and not self.bin.is_symlink()
 
     def _status(self) -> Optional[dict[str, Any]]:
         """What the agent says of itself; None if there is nothing."""
@@ -757,23 +801,14 @@ class Install:
         status = self._status()
         return int(status["pid"]) if status and status.get("running") else None
 
-    def _start(self, fresh: bool, current: str, enrolled: bool) -> int:
-        if self.options.no_start:
-            say(
-                f"installed, not started (--no-start); later: {self.service.script} start, or install.sh without --no-start"
-            )
-            return 0
-        if not enrolled and not self._has_way():
-            say(
-                f"installed, not started: it is not enrolled. With a token: {self.agent} enrol, then run install.sh again"
-            )
-            return 0
-        before = self._runs() if not self.dry else None
-        self._step("start it", self.service.start)
-        if self.dry:
-            say("nothing was changed (--dry-run)")
-            return 0
-        self.undo.forget()
+    def _stay_stopped(self) -> int:
+        why = "--no-start" if self.options.no_start else "not enrolled: run install.sh again, with a token"
+        say(f"{'would not be' if self.dry else 'installed, not'} started ({why})")
+        self.undo.keep()
+        return 0
+
+    def _wait(self, before: Optional[int], fresh: bool, current: str, enrolled: bool) -> int:
+        """Until it runs and what it sends arrives. ``before``: the process id that a version of before had."""
         deadline = time.monotonic() + self.options.wait
         reason, running = "it does not run", False
         while time.monotonic() < deadline:
@@ -783,14 +818,14 @@ class Install:
                 reason = sending(status) or ""
                 if not reason:
                     self._tidy(current)
-                    say(f"done: agent {os.path.basename(os.path.realpath(self.prefix / 'current'))} runs and sends")
+                    say(f"done: agent {self._current()} runs and sends")
                     say(f"  settings {self.config}, its own files {self.state}, log: {self.service.log()}")
                     if self.service.after_boot:
                         say("  " + self.service.after_boot.format(script=self.service.script))
                     say(f"  to remove it: sh {self.prefix}/uninstall.sh")
                     return 0
             time.sleep(0.5)
-        if not running and not fresh and current != os.path.basename(os.path.realpath(self.prefix / "current")):
+        if not running and not fresh and current != self._current():
             link(self.prefix / "current", f"versions/{current}")
             self.service.start()
             raise Failed(
@@ -801,6 +836,9 @@ class Install:
             f"installed{' and enrolled' if enrolled else ''}, but not sending after {self.options.wait:.0f} s: {reason}",
             f"it goes on trying. See: {self.agent} check --config {self.config}; and {self.service.log()}",
         )
+
+    def _current(self) -> str:
+        return os.path.basename(os.path.realpath(self.prefix / "current"))
 
     def _has_way(self) -> bool:
         """Whether the settings alone name where to send."""
@@ -814,7 +852,7 @@ class Install:
 
     def _tidy(self, before: str) -> None:
         """Keep this version and the one before, to go back to."""
-        current = os.path.basename(os.path.realpath(self.prefix / "current"))
+        current = self._current()
         for path in (self.prefix / "versions").iterdir():
             if path.name not in (current, before):
                 remove(path)
