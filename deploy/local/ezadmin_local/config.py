@@ -50,6 +50,11 @@ class Endpoints:
         return f"http://127.0.0.1:{self.ports['web']}"
 
     @property
+    def gateway(self) -> str:
+        """URL of the gateway, without a slash at its end."""
+        return f"http://127.0.0.1:{self.ports['gateway']}"
+
+    @property
     def grafana(self) -> str:
         """URL of the stack's own Grafana, if it runs one."""
         return f"http://127.0.0.1:{self.ports['grafana']}"
@@ -288,13 +293,17 @@ def mariadb_client_cnf(endpoints: Endpoints) -> str:
 # -- ezadmin's own parts ---
 
 
-def agent_toml(layout: Layout, endpoints: Endpoints, log_file: Path | None) -> str:
-    """Configuration of the agent. log_file: the one file to read; None leaves it to the agent to find one."""
+def agent_toml(layout: Layout, endpoints: Endpoints, log_file: Path | None, command_key: str) -> str:
+    """Configuration of the agent. log_file: the one file to read; None leaves it to the agent to find one.
+
+    command_key: 64 hex digits, the public key that commands are signed with.
+    """
     logs = f"\n[[logs]]\npath = {_toml(log_file)}\n" if log_file else ""
     return (
         "# Written by deploy/local/up at each start; changes here are lost.\n"
         f"prefix = {_toml(PREFIX)}\nstate_dir = {_toml(layout.state / 'agent')}\ninterval = 10\n"
-        f"server = {_toml(endpoints.web)}\n\n"
+        f"server = {_toml(endpoints.web)}\ngateway = {_toml(endpoints.gateway)}\n\n"
+        f"[commands]\ncommand_keys = [{_toml(command_key)}]\n\n"
         f"[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n{logs}"
     )
 
@@ -310,8 +319,11 @@ def pipeline_toml(layout: Layout, endpoints: Endpoints, config_public_key: str) 
     )
 
 
-def cmdb_toml(layout: Layout, endpoints: Endpoints, grafana_url: str | None = None) -> str:
-    """Configuration of the cmdb's commands. grafana_url: how browsers reach Grafana, if there is one."""
+def cmdb_toml(layout: Layout, endpoints: Endpoints, command_key: str, grafana_url: str | None = None) -> str:
+    """Configuration of the cmdb's commands. grafana_url: how browsers reach Grafana, if there is one.
+
+    command_key: 64 hex digits, the public half of the key that the signer reads.
+    """
     return (
         "# Written by deploy/local/up at each start; changes here are lost.\n"
         f"prefix = {_toml(PREFIX)}\ndatabase = {_toml(endpoints.database_url)}\n"
@@ -321,6 +333,10 @@ def cmdb_toml(layout: Layout, endpoints: Endpoints, grafana_url: str | None = No
         + f"\n[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n\n"
         f"[elasticsearch]\nurl = {_toml(endpoints.elasticsearch)}\n\n"
         f"[web]\nport = {endpoints.ports['web']}\nworkers = 1\n\n"
+        f"[gateway]\nport = {endpoints.ports['gateway']}\nurl = {_toml(endpoints.gateway)}\n"
+        f"files = {_toml(layout.bundle)}\nagents_kafka = {_toml(endpoints.kafka)}\n\n"
+        f"[commands]\npublic_key = {_toml(command_key)}\nsigning_key = {_toml(layout.keys / 'command.key')}\n"
+        f"signer_socket = {_toml(layout.signer_socket)}\n\n"
         f"[own]\nkey = {_toml(layout.keys / 'cmdb.key')}\n"
     )
 
@@ -328,6 +344,8 @@ def cmdb_toml(layout: Layout, endpoints: Endpoints, grafana_url: str | None = No
 PART_COMMANDS = {
     "cmdb-worker": ("ezadmin-cmdb", "worker", "EZADMIN_CMDB_CONFIG"),
     "cmdb-web": ("ezadmin-cmdb", "web", "EZADMIN_CMDB_CONFIG"),
+    "cmdb-signer": ("ezadmin-cmdb", "signer", "EZADMIN_CMDB_CONFIG"),
+    "cmdb-gateway": ("ezadmin-cmdb", "gateway", "EZADMIN_CMDB_CONFIG"),
     "pipeline": ("ezadmin-pipeline", "run", "EZADMIN_PIPELINE_CONFIG"),
     "agent": ("ezadmin-agent", "run", "EZADMIN_AGENT_CONFIG"),
 }
@@ -449,6 +467,7 @@ def stack_json(
         "kafka": endpoints.kafka,
         "elasticsearch": endpoints.elasticsearch,
         "web": endpoints.web,
+        "gateway": endpoints.gateway,
         "mariadb": {
             "host": "127.0.0.1",
             "port": endpoints.ports["mariadb"],

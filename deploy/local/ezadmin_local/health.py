@@ -75,8 +75,30 @@ def grafana(url: str) -> str | None:
 
 def web(url: str) -> str | None:
     """Asks the web application whether its processes answer."""
+    return _answers(f"{url}/healthz")
+
+
+def gateway(url: str) -> str | None:
+    """Asks the gateway whether it knows the hosts, so that it takes their requests."""
+    return _answers(f"{url}/api/agent/v1/health")
+
+
+def signer(path: Path) -> str | None:
+    """Whether the signer of commands listens."""
     try:
-        with _OPENER.open(f"{url}/healthz", timeout=SECONDS) as response:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(SECONDS)
+            connection.connect(str(path))
+    except FileNotFoundError:
+        return "does not listen yet"
+    except OSError as error:
+        return _reason(error)
+    return None
+
+
+def _answers(url: str) -> str | None:
+    try:
+        with _OPENER.open(url, timeout=SECONDS) as response:
             return None if response.status == 200 else f"answers {response.status}"
     except urllib.error.HTTPError as error:
         return f"answers {error.code}"

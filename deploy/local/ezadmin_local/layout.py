@@ -14,7 +14,7 @@ from .errors import LocalError
 SERVICES = ("kafka", "elasticsearch", "mariadb")
 """Programs of others; the parts below stand on them. In the order of the start."""
 
-PARTS = ("cmdb-worker", "pipeline", "cmdb-web", "agent")
+PARTS = ("cmdb-worker", "pipeline", "cmdb-signer", "cmdb-gateway", "cmdb-web", "agent")
 """Our own programs, in the order of the start: keys are published before what they sign is sent."""
 
 GRAFANA = "grafana"
@@ -76,6 +76,11 @@ class Layout:
     def pom(self) -> Path:
         """The Maven coordinates of the servers."""
         return self.checkout / "deploy" / "local" / "pom.xml"
+
+    @property
+    def bundle(self) -> Path:
+        """What hosts install the agent from; the gateways of all stacks serve it."""
+        return self.shared / "bundle"
 
     def command(self, name: str) -> Path:
         """A command of the virtual environment."""
@@ -149,6 +154,11 @@ class Layout:
     def mariadb_socket(self) -> Path:
         """Where MariaDB listens, besides its port."""
         return self.sockets / "mariadb.sock"
+
+    @property
+    def signer_socket(self) -> Path:
+        """Where the signer of commands is asked."""
+        return self.sockets / "signer.sock"
 
     def make_folders(self) -> None:
         """Makes the state's folders, readable by their owner only.

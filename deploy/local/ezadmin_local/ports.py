@@ -11,7 +11,16 @@ from pathlib import Path
 
 from .errors import LocalError
 
-NAMES = ("kafka", "kafka_controller", "elasticsearch", "elasticsearch_transport", "mariadb", "web", "grafana")
+NAMES = (
+    "kafka",
+    "kafka_controller",
+    "elasticsearch",
+    "elasticsearch_transport",
+    "mariadb",
+    "web",
+    "gateway",
+    "grafana",
+)
 OWNERS = {
     "kafka": "kafka",
     "kafka_controller": "kafka",
@@ -19,6 +28,7 @@ OWNERS = {
     "elasticsearch_transport": "elasticsearch",
     "mariadb": "mariadb",
     "web": "cmdb-web",
+    "gateway": "cmdb-gateway",
     "grafana": "grafana",
 }
 """Which program listens on a port."""

@@ -19,10 +19,12 @@ from . import config, health, install, machine, ports, processes
 from .config import Endpoints, Program, Settings
 from .console import Console
 from .errors import LocalError
-from .layout import GRAFANA, PROGRAMS, SERVICES, Layout
+from .layout import GRAFANA, PARTS, PROGRAMS, SERVICES, Layout
 from .supervisor import ProgramState, Supervisor
 
 LOG_LINES = 20
+ASKED = ("cmdb-web", "cmdb-gateway", "cmdb-signer")
+"""Our own programs that answer for themselves."""
 OPEN_FILES = 65536
 """What Kafka and Elasticsearch ask for, as far as this user may."""
 ELASTICSEARCH_USER = "ezadmin-elasticsearch"
@@ -309,7 +311,7 @@ class Stack:
             return left
         known = self.supervisor.states()
         # Writers before what they write to, so that nothing has to wait for a service that is gone.
-        for group in (["agent"], ["pipeline", "cmdb-worker", "cmdb-web", GRAFANA], list(SERVICES)):
+        for group in (["agent"], [*(part for part in PARTS if part != "agent"), GRAFANA], list(SERVICES)):
             self.stop_programs([name for name in group if name in known])
         self.supervisor.shutdown()
         self._kill_after(20)
@@ -349,6 +351,14 @@ class Stack:
         if program == GRAFANA:
             return health.grafana(endpoints.grafana)
         return health.mariadb(mariadb, self.layout.etc / "mariadb-client.cnf")
+
+    def ask_part(self, part: str, endpoints: Endpoints) -> str | None:
+        """Asks one of ASKED whether it works; None if it does, else why not."""
+        if part == "cmdb-web":
+            return health.web(endpoints.web)
+        if part == "cmdb-gateway":
+            return health.gateway(endpoints.gateway)
+        return health.signer(self.layout.signer_socket)
 
     def wait_healthy(
         self, questions: dict[str, Callable[[], str | None]], since: dict[str, float], tell: Collection[str]

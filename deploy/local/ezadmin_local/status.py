@@ -10,7 +10,7 @@ from typing import Any
 from . import health, machine, processes
 from .config import PREFIX, Endpoints
 from .layout import GRAFANA, PARTS, PROGRAMS, SERVICES
-from .stack import Stack
+from .stack import ASKED, Stack
 from .supervisor import ProgramState
 
 WINDOW = "10m"
@@ -84,8 +84,8 @@ def _part_health(stack: Stack, endpoints: Endpoints, name: str, groups: dict[str
     """What a part of ours says of itself, or what Kafka says of it."""
     if name == "agent":
         return _agent_health(stack)
-    if name == "cmdb-web":
-        return health.web(endpoints.web) or "ok"
+    if name in ASKED:
+        return stack.ask_part(name, endpoints) or "ok"
     if groups is None:
         return "Kafka cannot say whether it reads"
     return "ok" if groups[GROUPS[name]]["members"] else "does not read from Kafka (yet)"

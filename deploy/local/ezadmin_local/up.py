@@ -16,7 +16,7 @@ from . import config, grafana, health, install, machine
 from .config import PREFIX, Endpoints, Program
 from .errors import LocalError
 from .layout import GRAFANA, PACKAGES, PARTS, SERVICES, Layout
-from .stack import Stack, write
+from .stack import ASKED, Stack, write
 
 FIRST_DOCUMENT_SECONDS = 60
 PUBLISH_SECONDS = 30
@@ -24,6 +24,8 @@ RUNNING = SERVICES + PARTS
 SOURCES = {
     "cmdb-worker": ("wire/src", "cmdb/src"),
     "cmdb-web": ("wire/src", "cmdb/src"),
+    "cmdb-signer": ("wire/src", "cmdb/src/ezadmin_cmdb/signer"),
+    "cmdb-gateway": ("wire/src", "cmdb/src"),
     "pipeline": ("wire/src", "pipeline/src", "es/templates"),
     "agent": ("wire/src", "agent/src"),
 }
@@ -57,6 +59,7 @@ def up(stack: Stack, services_only: bool) -> None:
     _write_stack_file(stack, endpoints, source, host)
 
     stack.start_supervisor()
+    bundle = None if services_only else _Bundle(stack)
     first_login: dict[str, str] | None = None
     took = _start_services(stack, endpoints, found)
     if not services_only:
@@ -67,9 +70,9 @@ def up(stack: Stack, services_only: bool) -> None:
             first_login = _first_login(stack)
         if "cmdb-worker" in started or "pipeline" in started:
             _command(stack, "pipeline", "setup")  # the topics of both, and the index templates
-        for part in ("cmdb-worker", "pipeline", "cmdb-web"):
-            if part in started:
-                if part != "cmdb-web":
+        for part in PARTS:
+            if part in started and part != "agent":
+                if part in ("cmdb-worker", "pipeline"):  # these send data of their own
                     _add_host(stack, part)
                 stack.supervisor.start(part)
         if "agent" in started or host is None:
@@ -80,15 +83,18 @@ def up(stack: Stack, services_only: bool) -> None:
         elif not started:
             since = datetime.fromtimestamp(0, UTC)
         _wait_first_document(stack, endpoints, host["id"], since, started)
-        stack.wait_for(
-            "web application",
-            lambda: health.web(endpoints.web),
-            FIRST_DOCUMENT_SECONDS,
-            watched=RUNNING,
-            blamed=("cmdb-web",),
-        )
+        for part in ASKED:
+            stack.wait_for(
+                part,
+                lambda part=part: stack.ask_part(part, endpoints),  # type: ignore[misc]
+                FIRST_DOCUMENT_SECONDS,
+                watched=RUNNING,
+                blamed=(part,),
+            )
         _bring_dashboards(stack, endpoints, found_grafana)
         took |= dict.fromkeys(started, 0.0)
+    if bundle is not None:
+        bundle.wait()
     grafana_url = _grafana_url(endpoints, found_grafana)
     _summary(stack, endpoints, source, bool(took), services_only, first_login, grafana_url)
 
@@ -147,9 +153,13 @@ def _write_parts(
 ) -> list[Program]:
     """Writes the configuration of our own programs; gives back how they are started."""
     layout = stack.layout
-    write(layout.config_of("cmdb-worker"), config.cmdb_toml(layout, endpoints, _grafana_url(endpoints, found_grafana)))
-    write(layout.config_of("pipeline"), config.pipeline_toml(layout, endpoints, _config_public_key(stack)))
-    write(layout.config_of("agent"), config.agent_toml(layout, endpoints, source.file if source.own else None))
+    grafana_url, command_key = _grafana_url(endpoints, found_grafana), _public_key(stack, "command")
+    write(layout.config_of("cmdb-worker"), config.cmdb_toml(layout, endpoints, command_key, grafana_url))
+    write(layout.config_of("pipeline"), config.pipeline_toml(layout, endpoints, _public_key(stack, "config")))
+    write(
+        layout.config_of("agent"),
+        config.agent_toml(layout, endpoints, source.file if source.own else None, command_key),
+    )
     own = [grafana.program(layout, endpoints, found_grafana)] if isinstance(found_grafana, grafana.Installed) else []
     return [
         *own,
@@ -175,9 +185,46 @@ def _sources(layout: Layout, part: str) -> list[bytes]:
     return contents
 
 
-def _config_public_key(stack: Stack) -> str:
-    """The public half of the key that signs config records, 64 hex digits; makes the key where there is none."""
-    key, public = stack.layout.keys / "config.key", stack.layout.keys / "config.pub"
+class _Bundle:
+    """What hosts install the agent from, made beside all else where it is missing or our source changed.
+
+    For hosts like this machine; a bundle of more kinds of hosts keeps them. Without it the stack works all the same.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._stamp = config.stamp(*_sources(stack.layout, "agent"))
+        self._file = stack.layout.bundle / ".stamp"
+        self._problem: str | None = None
+        self._thread = threading.Thread(target=self._make)
+        if not self._file.exists() or self._file.read_text() != self._stamp:
+            self._thread.start()
+
+    def _make(self) -> None:
+        folder = self._stack.layout.bundle
+        first = [] if (folder / "bundle.json").exists() else ["--here"]
+        result = self._stack.run_part_command("cmdb-worker", "agent", "bundle", "--out", str(folder), *first)
+        if result.returncode == 0:
+            self._file.write_text(self._stamp)
+        else:
+            self._problem = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+
+    def wait(self) -> None:
+        """Until it is made; says why if it cannot be."""
+        if self._thread.ident is None:
+            return
+        with self._stack.console.step("making the agent's bundle"):
+            self._thread.join()
+        if self._problem:
+            self._stack.console.say(
+                f"no agent can be installed from the gateway: {self._problem}\n"
+                f"make its bundle: ezadmin-cmdb agent bundle --out {self._stack.layout.bundle}"
+            )
+
+
+def _public_key(stack: Stack, name: str) -> str:
+    """The public half of the key NAME.key ("config", "command"), 64 hex digits; makes the key where there is none."""
+    key, public = stack.layout.keys / f"{name}.key", stack.layout.keys / f"{name}.pub"
     if not key.exists():
         answer = _command(stack, "cmdb-worker", "key", "generate", "--out", str(key))
         match = re.search(r"\b[0-9a-f]{64}\b", answer)
@@ -339,7 +386,7 @@ def _summary(
     lines = [
         f"{'up' if started else 'all was up'} after {stack.console.seconds:.1f} s",
         "",
-        *([] if services_only else [f"  ezadmin        {endpoints.web}"]),
+        *([] if services_only else [f"  ezadmin        {endpoints.web}", f"  gateway        {endpoints.gateway}"]),
         *(
             [f"                 sign in as {first_login['user']} with {first_login['password']} (shown only this once)"]
             if first_login

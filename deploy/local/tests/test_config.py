@@ -21,6 +21,7 @@ PORTS = {
     "mariadb": 21005,
     "web": 21006,
     "grafana": 21007,
+    "gateway": 21008,
 }
 
 
@@ -84,16 +85,18 @@ def test_socket_paths_are_short_however_long_the_state_path_is(tmp_path: Path) -
 
 
 def test_part_configurations_are_toml_with_the_agreed_keys(layout: Layout, endpoints: Endpoints) -> None:
-    agent = tomllib.loads(config.agent_toml(layout, endpoints, layout.log / "events.log"))
+    agent = tomllib.loads(config.agent_toml(layout, endpoints, layout.log / "events.log", "cd" * 32))
     assert agent == {
         "prefix": "ezadmin",
         "state_dir": str(layout.state / "agent"),
         "interval": 10,
         "server": "http://127.0.0.1:21006",
+        "gateway": "http://127.0.0.1:21008",
+        "commands": {"command_keys": ["cd" * 32]},
         "kafka": {"bootstrap": "127.0.0.1:21001"},
         "logs": [{"path": str(layout.log / "events.log")}],
     }
-    assert "logs" not in tomllib.loads(config.agent_toml(layout, endpoints, None))
+    assert "logs" not in tomllib.loads(config.agent_toml(layout, endpoints, None, "cd" * 32))
     assert tomllib.loads(config.pipeline_toml(layout, endpoints, "ab" * 32)) == {
         "prefix": "ezadmin",
         "signatures": "required",
@@ -102,7 +105,7 @@ def test_part_configurations_are_toml_with_the_agreed_keys(layout: Layout, endpo
         "elasticsearch": {"url": "http://127.0.0.1:21003"},
         "own": {"key": str(layout.keys / "pipeline.key")},
     }
-    assert tomllib.loads(config.cmdb_toml(layout, endpoints)) == {
+    assert tomllib.loads(config.cmdb_toml(layout, endpoints, "cd" * 32)) == {
         "prefix": "ezadmin",
         "database": "mysql+pymysql://ezadmin:secret@127.0.0.1:21005/ezadmin?charset=utf8mb4",
         "config_signing_key": str(layout.keys / "config.key"),
@@ -110,9 +113,20 @@ def test_part_configurations_are_toml_with_the_agreed_keys(layout: Layout, endpo
         "kafka": {"bootstrap": "127.0.0.1:21001"},
         "elasticsearch": {"url": "http://127.0.0.1:21003"},
         "web": {"port": 21006, "workers": 1},
+        "gateway": {
+            "port": 21008,
+            "url": "http://127.0.0.1:21008",
+            "files": str(layout.bundle),
+            "agents_kafka": "127.0.0.1:21001",
+        },
+        "commands": {
+            "public_key": "cd" * 32,
+            "signing_key": str(layout.keys / "command.key"),
+            "signer_socket": str(layout.signer_socket),
+        },
         "own": {"key": str(layout.keys / "cmdb.key")},
     }
-    assert tomllib.loads(config.cmdb_toml(layout, endpoints, "http://g"))["grafana_url"] == "http://g"
+    assert tomllib.loads(config.cmdb_toml(layout, endpoints, "cd" * 32, "http://g"))["grafana_url"] == "http://g"
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -150,6 +164,7 @@ def test_stack_json_holds_every_endpoint(layout: Layout, endpoints: Endpoints) -
         "kafka": "127.0.0.1:21001",
         "elasticsearch": "http://127.0.0.1:21003",
         "web": "http://127.0.0.1:21006",
+        "gateway": "http://127.0.0.1:21008",
         "mariadb": {
             "host": "127.0.0.1",
             "port": 21005,

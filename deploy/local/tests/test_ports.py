@@ -47,7 +47,7 @@ def test_ports_of_running_programs_are_not_asked_for_they_are_taken_by_themselve
         return True
 
     assert ports.choose(KEPT, ("kafka", "mariadb"), "seed", free)[0] == KEPT
-    assert asked == [KEPT["elasticsearch"], KEPT["elasticsearch_transport"], KEPT["web"], KEPT["grafana"]]
+    assert asked == [KEPT[name] for name in ("elasticsearch", "elasticsearch_transport", "web", "gateway", "grafana")]
 
 
 def test_a_full_range_is_an_error_that_names_what_got_none() -> None:

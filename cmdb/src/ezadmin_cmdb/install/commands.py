@@ -24,6 +24,7 @@ def agent_commands() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The folder (else [gateway] files of the settings).")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Only for this, such as cp311-x86_64-glibc.")
 @click.option("--here", is_flag=True, help="Only for hosts like this one.")
+@click.option("--all", "everything", is_flag=True, help="For all kinds of hosts, also if the bundle there is of fewer.")
 @click.option("--refresh", is_flag=True, help="Look for newer versions of what the agent needs, too.")
 @click.option("--archive", type=click.Path(path_type=Path), help="Write the offline archive (.tar.gz) as well.")
 @click.option("--json", "as_json", is_flag=True)
@@ -32,11 +33,15 @@ def _bundle(
     out: Path | None,
     targets: tuple[str, ...],
     here: bool,
+    everything: bool,
     refresh: bool,
     archive: Path | None,
     as_json: bool,
 ) -> None:
-    """Make the bundle of the agent, or bring it up to date: its wheel and all that it needs, for each kind of host."""
+    """Make the bundle of the agent: its wheel and all that it needs, for each kind of host.
+
+    A bundle that is there is brought up to date, for the kinds of hosts that it is for.
+    """
     gateway = settings.load(config).gateway if config or os.environ.get(ENVIRONMENT) else None
     folder = out or (gateway.files if gateway else None)
     if folder is None:
@@ -46,7 +51,10 @@ def _bundle(
         if name not in known:
             raise click.UsageError(f"--target {name}: there are {', '.join(known)}")
     try:
-        wanted = [known[name] for name in targets] + ([bundle.here()] if here else []) or list(bundle.TARGETS)
+        wanted = [known[name] for name in targets] + ([bundle.here()] if here else [])
+        if not wanted:
+            there = None if everything else bundle.read(folder)
+            wanted = [known[name] for name in (there.targets if there else known) if name in known]
         made = bundle.build(folder, wanted, refresh=refresh, tell=lambda text: click.echo(text, err=True))
         if archive is not None:
             found = scripts(folder, gateway.url if gateway else None, gateway.ca_file if gateway else None)
