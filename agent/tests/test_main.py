@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ezadmin_agent.agent import AlreadyRunning, lock, batches
+from ezadmin_agent.agent import AlreadyRunning, batches, lock
 from ezadmin_agent.main import main
 
 

@@ -98,7 +98,7 @@ class ControlLine(threading.Thread):
                 commands.SAMPLE: self._sample,
                 commands.CONFIGURE: self._configure,
                 commands.ROTATE_KEY: self._rotate,
-                commands.STOP: self._stop,
+                commands.STOP: self._stop_all,
                 commands.RESUME: self._resume,
             },
             checks={commands.CONFIGURE: self._check_configure},
@@ -364,7 +364,7 @@ class ControlLine(threading.Thread):
             else:
                 return f"key {self._me.key.kid}"
 
-    def _stop(self, _command: Command) -> Optional[str]:
+    def _stop_all(self, _command: Command) -> Optional[str]:
         return "the figures are collected as usual again" if self.sampling.end() else "nothing was running"
 
     def _resume(self, _command: Command) -> Optional[str]:

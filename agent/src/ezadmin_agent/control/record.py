@@ -294,6 +294,7 @@ def read(directory: Path, after: int = -1) -> Iterator[Line | Broken]:
     # from the last file that begins at or before the line after ``after``
     starts = [int(path.name.split(".")[1]) for path in paths[:-1]]
     skip = max((index for index, start in enumerate(starts) if start <= after + 1), default=0)
+    first = starts[skip] if starts else 0
     before: Optional[Line] = None
     for path in paths[skip:]:
         try:
@@ -304,7 +305,7 @@ def read(directory: Path, after: int = -1) -> Iterator[Line | Broken]:
             for data in file:
                 if not data.endswith(b"\n") and path == paths[-1]:
                     return
-                number = 0 if before is None else before.number + 1
+                number = first if before is None else before.number + 1
                 try:
                     line = load(Line, data)
                     if line.hash != line.hashed() or line.encode() != data:
@@ -317,8 +318,8 @@ def read(directory: Path, after: int = -1) -> Iterator[Line | Broken]:
                         path, number, f"line {number} is missing or was replaced: number {line.number} follows"
                     )
                     return
-                if before is None and line.number == 0 and line.previous != START:
-                    yield Broken(path, 0, "line 0 was replaced")
+                if before is None and (line.number != first or (first == 0 and line.previous != START)):
+                    yield Broken(path, first, f"line {first} is missing or was replaced")
                     return
                 before = line
                 if line.number > after:
