@@ -187,12 +187,10 @@ def _enrol(options: argparse.Namespace) -> int:
         text = options.token if options.token is not None else enrol.read_token_file(options.token_file)
         known = enrol.known_already(text, state_dir, proxy=options.proxy, insecure=options.insecure)
         if known is None:
-            held = lock(state_dir)
-            copies.settle(state_dir)
-            known = enrol.enrol(
-                text, load_or_make(state_dir), state_dir, proxy=options.proxy, insecure=options.insecure
-            )
-            held.close()
+            with lock(state_dir):
+                copies.settle(state_dir)
+                identity = load_or_make(state_dir)
+                known = enrol.enrol(text, identity, state_dir, proxy=options.proxy, insecure=options.insecure)
     except AlreadyRunning as error:
         print(f"ezadmin-agent: stop the agent first: {error}", file=sys.stderr)
         return 1

@@ -63,7 +63,9 @@ def known_already(
     Raises as :func:`enrol` does.
     """
     before = read(state_dir)
-    if before is None or copies.proof(state_dir) is not None:
+    machine = fingerprint.read(state_dir)
+    is_copy = machine is not None and fingerprint.copied(machine, fingerprint.collect()) is not None
+    if before is None or is_copy or copies.proof(state_dir) is not None:
         return None
     token, ca, client = _trusted(text, proxy, insecure)
     try:
