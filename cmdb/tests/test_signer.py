@@ -56,7 +56,8 @@ class Running:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(str(self.socket))
                 return
-            assert self.process.poll() is None, self.process.stderr.read().decode()  # type: ignore[union-attr]
+            if self.process.poll() is not None:
+                raise AssertionError(self.process.communicate()[1].decode())
             time.sleep(0.05)
         raise AssertionError("the signer does not listen")
 

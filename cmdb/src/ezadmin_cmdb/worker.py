@@ -10,10 +10,14 @@ from types import FrameType
 from ezadmin_cmdb import own
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.audit.sender import AuditSender
+from ezadmin_cmdb.commands.consumer import JobConsumer
+from ezadmin_cmdb.commands.keeper import CommandKeeper
+from ezadmin_cmdb.commands.sender import CommandSender
 from ezadmin_cmdb.datacenter.reminding import Reminding
 from ezadmin_cmdb.hosts.consumer import StateConsumer
 from ezadmin_cmdb.hosts.keeper import StateKeeper
 from ezadmin_cmdb.jobs.runner import JobRunner
+from ezadmin_cmdb.kafka_access.users import KafkaUserKeeper
 from ezadmin_cmdb.outbox.publisher import Publisher
 from ezadmin_cmdb.rights.memberships import MembershipKeeper
 from ezadmin_cmdb.settings import Settings
@@ -34,18 +38,22 @@ def run(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     app = create_core(settings)
-    consumer = StateConsumer(app, settings, stopping)
+    consumer = StateConsumer(app, settings, settings.names.state, stopping)
     parts: list[Part] = [
         Publisher(app, settings, settings.signing_key(), stopping),
         consumer,
         StateKeeper(app, consumer, stopping),
         MembershipKeeper(app, stopping),
         JobRunner(app, stopping),
+        JobConsumer(app, settings, settings.names.jobs, stopping),
+        CommandKeeper(app, stopping),
     ]
+    if settings.gateway.agents_kafka_users:
+        parts.append(KafkaUserKeeper(app, settings, stopping))
     if settings.secret_key_file is not None:  # webhooks are signed with secrets that it opens
         parts.append(WebhookSender(app, settings, stopping))
     if settings.own_key is not None:
-        parts += [AuditSender(app, settings, stopping), Reminding(app, settings, stopping)]
+        parts += [one(app, settings, stopping) for one in (AuditSender, CommandSender, Reminding)]
     own_producer = own.start(app, settings, "ezadmin-cmdb worker")
     for part in parts:
         part.start()

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
+import socket
+import subprocess
+import sys
+import time
 import uuid
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from ezadmin_cmdb.commands import states
 from ezadmin_cmdb.commands.models import Command, Run
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.signer.settings import CommandSettings, load
 from ezadmin_wire import commands as wire
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.times import format_time
@@ -44,5 +52,29 @@ def queued(
         heard=now,
     )  # fmt: skip
     db.session.add(made)
-    states.enter_queued([made], "kim")
+    states.note_queued([(made.id, made.digest)], now, "kim")
     return made
+
+
+@contextlib.contextmanager
+def signer(folder: Path, **more: int) -> Iterator[CommandSettings]:
+    """A running signer with a key of its own; ``more``: other settings of ``[commands]``."""
+    key = SigningKey.generate()
+    key.save(folder / "command.key")
+    config, path = folder / "signer.toml", folder / "signer" / "socket"
+    config.write_text(
+        f'[commands]\nsigning_key = "{folder}/command.key"\nsigner_socket = "{path}"\npublic_key = "{key.public.hex()}"\n'
+        + "".join(f"{name} = {value}\n" for name, value in more.items())
+    )
+    process = subprocess.Popen([sys.executable, "-m", "ezadmin_cmdb.signer", "--config", str(config)])
+    try:
+        for _ in range(1200):
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(path))
+                break
+            assert process.poll() is None, "the signer ended"
+            time.sleep(0.05)
+        yield load(config)
+    finally:
+        process.terminate()
+        process.wait(10)

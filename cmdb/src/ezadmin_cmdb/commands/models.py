@@ -105,7 +105,7 @@ class CommandState(Base):
     previous: Mapped[str] = mapped_column(exact(64))
     hash: Mapped[str] = mapped_column(exact(64))
 
-    command: Mapped[Command] = relationship()
+    command: Mapped[Command] = relationship(lazy="joined", innerjoin=True)
 
 
 class CommandHead(Base):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import undefer
 
 from ezadmin_cmdb.commands import chain
@@ -120,6 +120,12 @@ def state_changed(document: JobState, host_id: str) -> bool:
     return goes_on
 
 
+def lock(said: Collection[tuple[str, int, str]]) -> None:
+    """Lock the commands of (run, attempt, host id) until the transaction ends."""
+    if said:
+        _locked(tuple_(Command.run, Command.attempt, Command.host_id).in_(sorted(said)))
+
+
 def _is_known(command: Command, document: JobState) -> bool:
     """The same word again: Kafka delivers at least once, and an agent repeats what it cannot know to have arrived."""
     said = {"command_id": command.id, "source": AGENT, "state": document.state}
@@ -164,10 +170,15 @@ def _enter(
     return _note(command, state, at, source, reason, actor)
 
 
-def enter_queued(commands: Sequence[Command], actor: str) -> None:
-    """The first state of commands that were added to the session."""
-    now = utc_now()
-    chain.note([_note(one, QUEUED, now, CMDB, actor=actor) for one in commands])
+def note_queued(commands: Sequence[tuple[str, str]], now: datetime, actor: str) -> None:
+    """The first state of new commands, given by id and digest; their rows are written in the same transaction."""
+    chain.note([
+        {
+            "command_id": command_id, "state": QUEUED, "at": now, "time": now, "source": CMDB, "actor": actor, "reason": None,
+            "digest": digest,
+        }
+        for command_id, digest in commands
+    ])  # fmt: skip
 
 
 def cancel(ids: Collection[str], actor: str) -> list[Command]:
@@ -216,7 +227,7 @@ def history(command: Command) -> Sequence[CommandState]:
     return db.session.scalars(query).all()
 
 
-def with_text(command_id: str) -> Command | None:
+def with_text(command_id: str) -> Command:
     """A command with the text that was signed."""
     options = [undefer(Command.signed), undefer(Command.arguments)]
-    return db.session.get(Command, command_id, options=options, populate_existing=True)
+    return db.session.get_one(Command, command_id, options=options, populate_existing=True)

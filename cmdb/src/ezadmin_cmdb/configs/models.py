@@ -16,7 +16,7 @@ from ezadmin_cmdb.rights.models import HostGroup
 class AgentConfig(Base):
     """What the agents of a group are to do, or of all hosts if ``group`` is None. ``content`` is TOML, as in their file.
 
-    ``version`` counts the changes of what agents see. Where two say something about the same source, that with the higher
+    ``revision`` counts the changes of what agents see. Where two say something about the same source, that with the higher
     ``priority`` holds.
     """
 
@@ -29,7 +29,7 @@ class AgentConfig(Base):
     priority: Mapped[int] = mapped_column(Integer, default=0)
     active: Mapped[bool] = mapped_column(Boolean, default=True, server_default=text("1"))
     content: Mapped[str] = mapped_column(Text().with_variant(mysql.MEDIUMTEXT(), "mysql"))
-    version: Mapped[int] = mapped_column(Integer, default=1)
+    revision: Mapped[int] = mapped_column("version", Integer, default=1)
     note: Mapped[str | None] = mapped_column(String(255))
 
     group: Mapped[HostGroup | None] = relationship()

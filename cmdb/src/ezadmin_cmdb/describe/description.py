@@ -230,6 +230,7 @@ class Menu:
 
 MENUS = {
     "datacenter": Menu(_l("Datacenter"), "building"),
+    "agents": Menu(_l("Agents"), "broadcast"),
     "administration": Menu(_l("Administration"), "shield-lock"),
 }
 
