@@ -133,7 +133,7 @@ def test_an_event_that_has_arrived_or_not(authority: Authority) -> None:
         steps = read_back(f"http://127.0.0.1:{port}")
     assert steps["read back"].ok is False
     assert "ezadmin-pipeline dlq ls" in steps["read back"].hint
-    with server(503, {"error": {"message": "Elasticsearch does not answer"}}) as port:
+    with server(503, {"detail": "Elasticsearch does not answer", "request_id": "1"}) as port:
         steps = read_back(f"http://127.0.0.1:{port}")
     assert steps["read back"].text == "the web application cannot tell: Elasticsearch does not answer"
     with server(body=ARRIVED, certificate=authority.issue("good", HERE)) as port:

@@ -81,7 +81,7 @@ def asking(app: Flask) -> Asking:
 
 def error(answer: Any, status: int) -> str:
     assert answer.status_code == status, answer.text
-    text: str = answer.json["error"]["message"]
+    text: str = answer.json["detail"]
     return text
 
 

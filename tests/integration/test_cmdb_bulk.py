@@ -131,15 +131,15 @@ def test_bulk_change_by_api(app: Flask, client: FlaskClient, d: Description) -> 
     tags = [client.get(f"/api/v1/{d.path}/{one}").headers["ETag"] for one in ids]
     items = [{"id": one, "version": tag} for one, tag in zip(ids, tags, strict=True)]
     asked = {"set": given, "items": items, "dry_run": True}
-    dry = client.patch(f"/api/v1/{d.path}", json=asked, headers=headers)
+    dry = client.patch(f"/api/v1/{d.path}/bulk", json=asked, headers=headers)
     assert (dry.status_code, dry.json["written"], dry.json["counts"]["changed"]) == (200, False, 2), dry.json
-    done = client.patch(f"/api/v1/{d.path}", json={**asked, "dry_run": False}, headers=headers)
+    done = client.patch(f"/api/v1/{d.path}/bulk", json={**asked, "dry_run": False}, headers=headers)
     assert (done.status_code, done.json["written"]) == (200, True)
     assert done.json["items"] == dry.json["items"], "what was announced is what was done"
-    stale = client.patch(f"/api/v1/{d.path}", json={**asked, "dry_run": False}, headers=headers)
+    stale = client.patch(f"/api/v1/{d.path}/bulk", json={**asked, "dry_run": False}, headers=headers)
     assert (stale.status_code, stale.json["counts"]["wrong"], stale.json["written"]) == (409, 2, False)
     by_filter = {"set": given, "filter": ""}
-    again = client.patch(f"/api/v1/{d.path}", json=by_filter, headers=headers)
+    again = client.patch(f"/api/v1/{d.path}/bulk", json=by_filter, headers=headers)
     assert (again.status_code, again.json["counts"]["wrong"], again.json["counts"]["changed"]) == (
         200,
         0,
@@ -147,7 +147,7 @@ def test_bulk_change_by_api(app: Flask, client: FlaskClient, d: Description) -> 
     )
     for wrong in ({"set": given}, {"set": {}, "filter": ""}, {"set": given, "items": items, "filter": ""},
                   {"set": {"no_such_field": 1}, "items": items}, {"set": given, "filter": "no_such=1"}):  # fmt: skip
-        assert client.patch(f"/api/v1/{d.path}", json=wrong, headers=headers).status_code == 422, wrong
+        assert client.patch(f"/api/v1/{d.path}/bulk", json=wrong, headers=headers).status_code == 422, wrong
 
 
 @DELETABLE
@@ -291,7 +291,7 @@ def test_a_deletion_of_many_names_what_uses_them(app: Flask, client: FlaskClient
 def test_hosts_are_published(app: Flask, client: FlaskClient) -> None:
     ids, headers = made(app, "host", 1, 2, 3), {"X-CSRFToken": csrf(client)}
     asked = {"set": {"state": "quarantined"}, "items": [{"id": one} for one in ids[:2]]}
-    assert client.patch("/api/v1/hosts", json=asked, headers=headers).status_code == 200
+    assert client.patch("/api/v1/hosts/bulk", json=asked, headers=headers).status_code == 200
     with app.app_context():
         bodies = [
             json.loads(str(body))

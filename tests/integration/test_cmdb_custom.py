@@ -159,7 +159,7 @@ def test_the_api_has_them_as_one_member(app: Flask, client: FlaskClient) -> None
     ):  # fmt: skip
         refused = client.patch(where, json={"custom": wrong}, headers=headers)
         assert refused.status_code == 422, (wrong, refused.json)
-        assert [f"custom.{name}" for name in wrong] == list(refused.json["error"]["details"]), refused.json
+        assert [f"custom.{name}" for name in wrong] == [one["field"] for one in refused.json["errors"]], refused.json
     assert client.patch(where, json={"custom": [1]}, headers=headers).status_code == 422
     cleared = client.patch(where, json={"custom": dict.fromkeys(EXPECTED)}, headers=headers)
     assert cleared.json["custom"] == {**dict.fromkeys(EXPECTED), "leased": False, "uses": []}

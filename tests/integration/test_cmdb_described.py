@@ -215,7 +215,7 @@ def test_api(app: Flask, client: FlaskClient, d: Description) -> None:
     assert changed.status_code == 200, changed.json
     assert changed.headers["ETag"] != tag
     stale = client.patch(where, json=change, headers={**headers, "If-Match": tag})
-    assert (stale.status_code, stale.json["error"]["code"]) == (412, "outdated")
+    assert (stale.status_code, stale.json["type"]) == (412, "/api-docs/#outdated")
     again = client.patch(where, json=change, headers=headers)
     assert again.headers["ETag"] == changed.headers["ETag"]
     listed = client.get(f"{where}/changes").json
@@ -223,7 +223,7 @@ def test_api(app: Flask, client: FlaskClient, d: Description) -> None:
     for wrong in ({"no_such_field": 1}, {"id": 7}):
         refused = client.patch(where, json=wrong, headers=headers)
         assert refused.status_code == 422
-        assert set(refused.json["error"]["details"]) == set(wrong)
+        assert {one["field"] for one in refused.json["errors"]} == set(wrong)
     assert client.get(f"/api/v1/{d.path}?no_such_parameter=1").status_code == 422
     assert client.get(f"/api/v1/{d.path}?fields=no_such_field").status_code == 422
     assert client.patch(where, json=change).status_code == 400, "without the token of the session"

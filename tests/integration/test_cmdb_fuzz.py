@@ -26,8 +26,8 @@ from ezadmin_cmdb.database import unit_of_work
 
 EXAMPLES = 200 if os.environ.get("EZADMIN_FULL") else 3
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-WITHOUT_PARTS = {503}
-"""Elasticsearch is not there in these tests: that it is said so is a described answer."""
+WITHOUT_PARTS = ("/metrics/latest", "/events")
+"""Endings of what reads Elasticsearch, which is not there in these tests: that it is said so is a described answer."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,10 @@ def app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fla
 def test_the_whole_api(app: Flask) -> None:
     client = sign_in(app, "kim")
     spec = client.get("/api/v1/openapi.json").json
+    for path in spec["paths"].values():  # by the cookie of an administrator, who may do more than any token
+        for operation in path.values():
+            if isinstance(operation, dict):
+                operation.pop("security")
     headers = {"X-CSRFToken": csrf(client)}
     cookie = client.get_cookie(app.config["SESSION_COOKIE_NAME"])
     assert cookie is not None
@@ -54,6 +58,11 @@ def test_the_whole_api(app: Flask) -> None:
     schema.app = app
     wrong: dict[str, str] = {}
     tried, statuses = 0, Counter[int]()
+    assert all(
+        "default" not in one.definition.raw["responses"]
+        for found in schema.get_all_operations()
+        for one in [found.ok()]
+    )
     for found in schema.get_all_operations():
         operation = found.ok()
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
@@ -69,9 +78,8 @@ def test_the_whole_api(app: Flask) -> None:
                 tried += 1
                 response = case.call(headers=headers, cookies=cookies)
                 statuses[response.status_code] += 1
-                if response.status_code in WITHOUT_PARTS and "503" in case.operation.definition.raw["responses"]:
-                    return
-                case.validate_response(response, checks=CHECKS)
+                away = response.status_code == 503 and case.operation.path.endswith(WITHOUT_PARTS)
+                case.validate_response(response, checks=CHECKS[1:] if away else CHECKS)
 
             try:
                 attempt()

@@ -472,9 +472,9 @@ def _ask(config: Config, identity: Identity, event: str) -> _Answer:
         raise _Failed(f"the server sends us on to {headers.get('Location')}", "write this address as server")
     try:
         table = json.loads(body)
-        text = str(table["error"]["message"]) if "error" in table else ""
+        text = str(table.get("detail", ""))  # of a problem (RFC 9457)
         arrived = bool(table.get("arrived"))
-        known = bool(text) or "arrived" in table
+        known = "arrived" in table or "request_id" in table
     except (ValueError, TypeError, KeyError, AttributeError):
         known = False
     if not known:

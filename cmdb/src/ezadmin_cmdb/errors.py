@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class DomainError(Exception):
@@ -10,6 +11,10 @@ class DomainError(Exception):
 
     status = 400
     """The HTTP status that fits."""
+    headers: Mapping[str, str] = {}
+    """Headers that belong to it."""
+    members: Mapping[str, Any] = {}
+    """What the API says about it beside the text."""
 
 
 class Invalid(DomainError):
@@ -45,3 +50,19 @@ class Outdated(DomainError):
     """It was changed since the actor read it."""
 
     status = 412
+
+
+class PreconditionRequired(DomainError):
+    """It is done only for who says what he has seen."""
+
+    status = 428
+
+
+class TooManyRequests(DomainError):
+    """So many requests are not answered; ``seconds`` later one is again."""
+
+    status = 429
+
+    def __init__(self, text: str, seconds: int) -> None:
+        super().__init__(text)
+        self.headers = {"Retry-After": str(seconds)}

@@ -110,6 +110,16 @@ class SignIn:
 
 
 @dataclass(frozen=True)
+class ApiLimits:
+    """How many requests the API answers: a token may make ``burst`` at once and ``requests_per_minute`` on and on, an
+    address may try ``wrong_tokens_per_minute``; 0 for no limit."""
+
+    requests_per_minute: int = 1200
+    burst: int = 300
+    wrong_tokens_per_minute: int = 30
+
+
+@dataclass(frozen=True)
 class Hosts:
     """When a rule says that a host is silent, and when that it is retired; None for never."""
 
@@ -157,6 +167,7 @@ class Settings:
     """Holds the secret that browsers' cookies are signed with; made by ``ezadmin-cmdb web`` if it is not there."""
     web: Web = field(default_factory=Web)
     grafana_url: str | None = None
+    api: ApiLimits = field(default_factory=ApiLimits)
     hosts: Hosts = field(default_factory=Hosts)
     sign_in: SignIn = field(default_factory=SignIn)
     ldap: Ldap | None = None
@@ -231,6 +242,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
             "elasticsearch",
             "secret_key_file",
             "web",
+            "api",
             "grafana_url",
             "hosts",
             "own",
@@ -274,6 +286,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
         secret_key_file=Path(_text(table, "secret_key_file", where)) if "secret_key_file" in table else None,
         web=_web(_table(table, "web", where), f"{where}: [web]"),
         grafana_url=_url(table, "grafana_url", where),
+        api=_api(_table(table, "api", where), f"{where}: [api]"),
         hosts=_hosts(_table(table, "hosts", where), f"{where}: [hosts]"),
         sign_in=_sign_in(_table(table, "sign_in", where), f"{where}: [sign_in]"),
         ldap=_ldap(_table(table, "ldap", where), f"{where}: [ldap]") if "ldap" in table else None,
@@ -297,6 +310,15 @@ def _web(table: Mapping[str, Any], where: str) -> Web:
     if "host" in table:
         given["host"] = _text(table, "host", where)
     return Web(**given, url=_url(table, "url", where))
+
+
+def _api(table: Mapping[str, Any], where: str) -> ApiLimits:
+    least = {"requests_per_minute": 0, "burst": 1, "wrong_tokens_per_minute": 0}
+    _known(table, set(least), where)
+    for name, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not least[name] <= value <= 1_000_000:
+            raise SettingsError(f"{where}: {name} = {value!r}: write a whole number from {least[name]} to 1000000")
+    return ApiLimits(**table)
 
 
 def _hosts(table: Mapping[str, Any], where: str) -> Hosts:

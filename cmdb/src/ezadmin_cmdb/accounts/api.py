@@ -12,7 +12,6 @@ from marshmallow import RAISE, Schema, fields, validate
 from ezadmin_cmdb.accounts import tokens
 from ezadmin_cmdb.accounts.models import ApiToken
 from ezadmin_cmdb.web.access import signed_in
-from ezadmin_cmdb.web.schemas import ErrorSchema
 from ezadmin_cmdb.web.signin import current_actor, signed_in_user
 
 bp = Blueprint("api_account", __name__, url_prefix="/api/v1/account", description="The own account")
@@ -65,9 +64,6 @@ def own_tokens() -> Any:
 @bp.route("/tokens", methods=["POST"])
 @bp.arguments(NewTokenSchema)
 @bp.response(201, MadeTokenSchema)
-@bp.alt_response(403, schema=ErrorSchema)
-@bp.alt_response(409, schema=ErrorSchema)
-@bp.alt_response(422, schema=ErrorSchema)
 @signed_in
 def create_token(given: dict[str, Any]) -> Any:
     """Make a token; for a browser that is signed in, for a token makes none."""
@@ -78,7 +74,6 @@ def create_token(given: dict[str, Any]) -> Any:
 
 @bp.route("/tokens/<int:token_id>", methods=["DELETE"])
 @bp.response(204)
-@bp.alt_response(404, schema=ErrorSchema)
 @signed_in
 def revoke_token(token_id: int) -> None:
     """Revoke a token of one's own."""

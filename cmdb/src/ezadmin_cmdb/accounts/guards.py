@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,7 +21,7 @@ from ezadmin_cmdb.accounts.services import require_admin
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.audit import services as audit
 from ezadmin_cmdb.database import db, utc_now
-from ezadmin_cmdb.errors import DomainError
+from ezadmin_cmdb.errors import TooManyRequests
 
 FAILURES_BY_PAIR = 5
 FAILURES_BY_ADDRESS = 20
@@ -32,10 +33,8 @@ MEMORY = timedelta(days=1)
 """Failures older than that are forgotten."""
 
 
-class LockedOut(DomainError):
+class LockedOut(TooManyRequests):
     """Too many failures; nothing is checked for a while."""
-
-    status = 429
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,12 @@ def delay(beyond: int) -> timedelta:
 def begin(user: User | None, name: str, address: str) -> Attempt:
     """Begin to judge an attempt. Raises LockedOut."""
     known = (user.name if user is not None else name).casefold()[:64]
-    source = _source(address)
+    whence = source(address)
     now = utc_now()
     wanted = [  # always in this order, so that attempts wait for one another and never in a circle
-        (f"address {source}", None, source, FAILURES_BY_ADDRESS),
+        (f"address {whence}", None, whence, FAILURES_BY_ADDRESS),
         (f"name {known}", known, None, FAILURES_BY_NAME),
-        (f"pair {source} {known}", known, source, FAILURES_BY_PAIR),
+        (f"pair {whence} {known}", known, whence, FAILURES_BY_PAIR),
     ]
     guards: list[tuple[SignInGuard, int]] = []
     until: datetime | None = None
@@ -97,12 +96,14 @@ def begin(user: User | None, name: str, address: str) -> Attempt:
             until = max(until or guard.until, guard.until)
         guards.append((guard, free))
     if until is not None:
-        minutes = max(1, round((until - now).total_seconds() / 60 + 0.49))
-        raise LockedOut(_("Too many failed attempts. Try again in %(minutes)d minutes.", minutes=minutes))
-    return Attempt(known, source, guards)
+        seconds = math.ceil((until - now).total_seconds())
+        minutes = math.ceil(seconds / 60)
+        raise LockedOut(_("Too many failed attempts. Try again in %(minutes)d minutes.", minutes=minutes), seconds)
+    return Attempt(known, whence, guards)
 
 
-def _source(address: str) -> str:
+def source(address: str) -> str:
+    """What counts as one address: of IPv6 its /64."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -125,7 +126,7 @@ def unlock(actor: Actor, user: User | None = None, address: str | None = None) -
     if user is not None:
         which.append(SignInGuard.name == user.name.casefold())
     if address is not None:
-        which.append(SignInGuard.address == _source(address))
+        which.append(SignInGuard.address == source(address))
     result = db.session.execute(delete(SignInGuard).where(or_(*which)))
     about = None if user is None else ("user", user.id, user.name)
     audit.note("account", "unlock", actor, about=about, details={"address": address} if address else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import logging
 import secrets
@@ -15,6 +14,7 @@ from sqlalchemy import func, select
 
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import ApiToken, User
+from ezadmin_cmdb.accounts.quotas import digest
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.audit import services as audit
 from ezadmin_cmdb.changes import services as changes
@@ -111,7 +111,7 @@ def create(
         raise Conflict(_("There are %(most)d tokens already. Revoke those that are not needed.", most=TOKENS_MAX))
     text = PREFIX + secrets.token_urlsafe(32)
     token = ApiToken(
-        user=user, name=name, token_hash=_digest(text), hint=text[: len(PREFIX) + 4], scopes=wanted, networks=nets,
+        user=user, name=name, token_hash=digest(text), hint=text[: len(PREFIX) + 4], scopes=wanted, networks=nets,
         expires=utc_now() + timedelta(days=days),
     )  # fmt: skip
     db.session.add(token)
@@ -146,7 +146,7 @@ def revoke(actor: Actor, token: ApiToken) -> None:
 
 def use(text: str, address: str | None, request_id: str | None) -> ApiToken:
     """The token of a request; notes when it was used, and, once in a while, that it was refused. Raises TokenRefused."""
-    token = db.session.scalar(select(ApiToken).where(ApiToken.token_hash == _digest(text)))
+    token = db.session.scalar(select(ApiToken).where(ApiToken.token_hash == digest(text)))
     now = utc_now()
     if token is None:
         _log.warning("refused: a token that is not known", extra={"fields": {"client.ip": address}})
@@ -180,7 +180,3 @@ def _within(address: str | None, networks: Sequence[str]) -> bool:
     mapped = getattr(source, "ipv4_mapped", None)
     source = mapped or source
     return any(source in ipaddress.ip_network(network) for network in networks)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -16,7 +16,6 @@ from ezadmin_cmdb.datacenter.rooms import ROOM
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.web.access import needs, signed_in
-from ezadmin_cmdb.web.schemas import ErrorSchema
 from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint(
@@ -110,8 +109,6 @@ def _runs(runs: Any) -> list[dict[str, int]]:
 @bp.route("/racks/space")
 @bp.arguments(SpaceQuerySchema, location="query")
 @bp.response(200, SpaceSchema(many=True))
-@bp.alt_response(403, schema=ErrorSchema)
-@bp.alt_response(422, schema=ErrorSchema)
 @needs(RACK.view)
 def space(wanted: dict[str, Any]) -> list[dict[str, Any]]:
     """Racks in operation with so many free units in a row, those first whose gap it fits best; 200 at most."""
@@ -131,8 +128,6 @@ def space(wanted: dict[str, Any]) -> list[dict[str, Any]]:
 
 @bp.route("/racks/<int:object_id>/units")
 @bp.response(200, UnitsSchema)
-@bp.alt_response(403, schema=ErrorSchema)
-@bp.alt_response(404, schema=ErrorSchema)
 @needs(RACK.view)
 def units(object_id: int) -> dict[str, Any]:
     """What stands in a rack, and what is free at each face."""
@@ -153,7 +148,6 @@ def units(object_id: int) -> dict[str, Any]:
 @bp.route("/reminders")
 @bp.arguments(EndingQuerySchema, location="query")
 @bp.response(200, EndingSchema(many=True))
-@bp.alt_response(422, schema=ErrorSchema)
 @signed_in
 def reminders(wanted: dict[str, Any]) -> list[Ending]:
     """Contracts, their notice, and warranties that end within so many days, or ended in the last 30."""

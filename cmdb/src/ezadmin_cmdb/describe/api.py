@@ -8,7 +8,10 @@ and ``DELETE`` with ``If-Match`` are refused with 412 if it was changed meanwhil
 # (flask-smorest ships no types)
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import request
 from flask.views import MethodView
@@ -28,6 +31,7 @@ from ezadmin_cmdb.describe.fields import (
     MOST,
     NOT,
     Field,
+    Members,
     Number,
     Reference,
     References,
@@ -36,7 +40,8 @@ from ezadmin_cmdb.describe.fields import (
 from ezadmin_cmdb.describe.query import PAGE, PAGE_MAX, PAGES_MAX, page, parse
 from ezadmin_cmdb.errors import Invalid, NotFound
 from ezadmin_cmdb.web.access import needs
-from ezadmin_cmdb.web.schemas import ErrorSchema
+from ezadmin_cmdb.web.openapi import ETAG, LINK, PROBLEM
+from ezadmin_cmdb.web.schemas import MEDIA_TYPE
 from ezadmin_cmdb.web.signin import current_actor
 
 _OPERATORS = {
@@ -154,7 +159,8 @@ def write_schema(description: Description, partial: bool) -> type[Schema]:
     for one in description.all_fields():
         if one.editable and not isinstance(one, Custom):
             needed = one.required and not partial
-            members[one.name] = one.schema(required=needed, allow_none=not one.required, **one.described())
+            form = one.patch_schema if partial and isinstance(one, References) else one.schema
+            members[one.name] = form(required=needed, allow_none=not one.required, **one.described())
     if description.extensible:
         members["custom"] = _custom()
     made = Schema.from_dict(members, name=f"{_class_name(description)}{'Patch' if partial else 'New'}")
@@ -217,9 +223,9 @@ def blueprint(description: Description) -> Blueprint:
     one_schema = read_schema(description)
     list_schema = _list_schema(description, one_schema)
     new_schema, patch_schema = write_schema(description, False), write_schema(description, True)
-    bulk_schema = bulkapi.change_schema(description, patch_schema, _class_name(description))
+    bodies = bulkapi.bodies(description, new_schema, patch_schema, _class_name(description))
     asked_schema = query_schema(description)
-    one = f"/<{'int' if description.numbered else 'uuid'}:object_id>"
+    path = f"/<{'int' if description.numbered else 'uuid'}:object_id>"
 
     def answer(obj: Any) -> dict[str, Any]:
         return represent(description, obj)
@@ -231,27 +237,24 @@ def blueprint(description: Description) -> Blueprint:
         """List and add."""
 
         @bp.doc(parameters=_parameters(asked_schema), summary=f"List {description.titles}")
-        @bp.response(200, list_schema)
-        @bp.alt_response(403, schema=ErrorSchema)
-        @bp.alt_response(422, schema=ErrorSchema)
+        @bp.response(200, list_schema, headers={"Link": LINK})
         @needs(description.view)
-        def get(self) -> dict[str, Any]:
+        def get(self) -> Any:
             query = parse(description, request.args.items(multi=True), strict=True)
             names = _names(description, request.args.get("fields", ""))
             found = page(current_actor(), description, query)
-            items = [represent(description, obj, names) for obj in found.items]
-            return {
-                "total": found.total, "page": found.number, "pages": found.pages, "size": found.size, "items": items,
+            beyond = query.page > found.pages
+            items = [] if beyond else [represent(description, obj, names) for obj in found.items]
+            body = {
+                "total": found.total, "page": query.page, "pages": found.pages, "size": found.size, "items": items,
             }  # fmt: skip
+            return body, 200, _links(query.page, found.pages)
 
         if description.creatable:
 
             @bp.doc(summary=f"Add to {description.titles}")
             @bp.arguments(new_schema)
             @bp.response(201, one_schema)
-            @bp.alt_response(403, schema=ErrorSchema)
-            @bp.alt_response(409, schema=ErrorSchema)
-            @bp.alt_response(422, schema=ErrorSchema)
             @needs(description.change)
             def post(self, given: dict[str, Any]) -> Any:
                 actor = current_actor()
@@ -259,19 +262,44 @@ def blueprint(description: Description) -> Blueprint:
                 body, headers = tagged(made)
                 return body, 201, {**headers, "Location": f"/api/v1/{description.path}/{made.id}"}
 
+    class Bulk(MethodView):
+        """Many at once."""
+
+        if description.creatable:
+
+            @bp.doc(summary=f"Add many to {description.titles}")
+            @bp.arguments(bodies.create)
+            @bp.response(200, bulkapi.OutcomeSchema)
+            @_rows_refused(bp, bulkapi.RowsProblemSchema)
+            @needs(description.change)
+            def post(self, given: dict[str, Any]) -> Any:
+                return bulkapi.create(
+                    current_actor(), description, given, _rows(description, given["items"], "items.{}.")
+                )
+
         if description.changeable:
 
             @bp.doc(summary=f"Change many of {description.titles}")
-            @bp.arguments(bulk_schema)
+            @bp.arguments(bodies.change)
             @bp.response(200, bulkapi.OutcomeSchema)
-            @bp.alt_response(403, schema=ErrorSchema)
-            @bp.alt_response(409, schema=bulkapi.OutcomeSchema, description="a row is wrong: nothing was written")
-            @bp.alt_response(422, schema=ErrorSchema)
+            @_rows_refused(bp, bulkapi.RowsProblemSchema)
+            @bp.alt_response(412, PROBLEM)
             @needs(description.change)
             def patch(self, given: dict[str, Any]) -> Any:
-                values = _objects(description, given["set"])
-                outcome = bulkapi.change(current_actor(), description, given, values)
-                return outcome, 200 if outcome["written"] or given["dry_run"] else 409
+                values = _objects(description, given["set"], "set.")
+                return bulkapi.change(current_actor(), description, given, values)
+
+        if description.deletable:
+
+            @bp.doc(summary=f"Delete many of {description.titles}")
+            @bp.arguments(bodies.delete)
+            @bp.response(200, bulkapi.OutcomeSchema)
+            @_rows_refused(bp, bulkapi.RowsProblemSchema)
+            @bp.alt_response(412, PROBLEM)
+            @bp.alt_response(428, PROBLEM)
+            @needs(description.delete)
+            def delete(self, given: dict[str, Any]) -> Any:
+                return bulkapi.delete(current_actor(), description, given)
 
     if description.changeable:
 
@@ -284,15 +312,11 @@ def blueprint(description: Description) -> Blueprint:
             )
             @bp.arguments(bulkapi.ImportOptionsSchema, location="query")
             @bp.response(200, bulkapi.ImportOutcomeSchema)
-            @bp.alt_response(403, schema=ErrorSchema)
-            @bp.alt_response(
-                409, schema=bulkapi.ImportOutcomeSchema, description="a line is wrong: nothing was written"
-            )
-            @bp.alt_response(422, schema=ErrorSchema)
+            @_rows_refused(bp, bulkapi.ImportProblemSchema)
             @needs(description.change)
             def post(self, options: dict[str, bool]) -> Any:
                 outcome = bulkapi.take(current_actor(), description, request.get_data(), **options)
-                return outcome, 200 if outcome["written"] or options["dry_run"] else 409
+                return bulkapi.kept(outcome, options["dry_run"], bulkapi.ImportOutcomeSchema)
 
         bp.route("/import", endpoint="import_file")(Import)
 
@@ -300,9 +324,7 @@ def blueprint(description: Description) -> Blueprint:
         """Read, change, delete."""
 
         @bp.doc(summary=f"One of {description.titles}")
-        @bp.response(200, one_schema)
-        @bp.alt_response(403, schema=ErrorSchema)
-        @bp.alt_response(404, schema=ErrorSchema)
+        @bp.response(200, one_schema, headers={"ETag": ETAG})
         @needs(description.view)
         def get(self, object_id: Any) -> Any:
             body, headers = tagged(services.find(current_actor(), description, str(object_id)))
@@ -314,11 +336,6 @@ def blueprint(description: Description) -> Blueprint:
             @bp.arguments(IfMatchSchema, location="headers")
             @bp.arguments(patch_schema)
             @bp.response(200, one_schema)
-            @bp.alt_response(403, schema=ErrorSchema)
-            @bp.alt_response(404, schema=ErrorSchema)
-            @bp.alt_response(409, schema=ErrorSchema)
-            @bp.alt_response(412, schema=ErrorSchema)
-            @bp.alt_response(422, schema=ErrorSchema)
             @needs(description.change)
             def patch(self, headers: dict[str, Any], given: dict[str, Any], object_id: Any) -> Any:
                 actor = current_actor()
@@ -332,10 +349,6 @@ def blueprint(description: Description) -> Blueprint:
             @bp.doc(summary=f"Delete one of {description.titles}")
             @bp.arguments(IfMatchSchema, location="headers")
             @bp.response(204)
-            @bp.alt_response(403, schema=ErrorSchema)
-            @bp.alt_response(404, schema=ErrorSchema)
-            @bp.alt_response(409, schema=ErrorSchema)
-            @bp.alt_response(412, schema=ErrorSchema)
             @needs(description.delete)
             def delete(self, headers: dict[str, Any], object_id: Any) -> None:
                 actor = current_actor()
@@ -347,11 +360,9 @@ def blueprint(description: Description) -> Blueprint:
 
         @bp.doc(summary=f"What was changed in one of {description.titles}")
         @bp.arguments(NumberQuerySchema, location="query")
-        @bp.response(200, HistorySchema)
-        @bp.alt_response(403, schema=ErrorSchema)
-        @bp.alt_response(404, schema=ErrorSchema)
+        @bp.response(200, HistorySchema, headers={"Link": LINK})
         @needs(description.view)
-        def get(self, asked: dict[str, int], object_id: Any) -> history.History:
+        def get(self, asked: dict[str, int], object_id: Any) -> Any:
             actor = current_actor()
             found = history.of_object(description.name, str(object_id), asked["page"])
             try:
@@ -359,17 +370,13 @@ def blueprint(description: Description) -> Blueprint:
             except NotFound:  # who may see all may see what became of what is gone
                 if not (found.items and actor.rights.scope(description.view).everywhere):
                     raise
-            return scope.history(actor, description, found)
+            return scope.history(actor, description, found), 200, _links(found.number, found.pages)
 
         if description.changeable:
 
             @bp.doc(summary=f"Restore what a change of one of {description.titles} changed")
             @bp.arguments(RestoreSchema)
             @bp.response(200, one_schema)
-            @bp.alt_response(403, schema=ErrorSchema)
-            @bp.alt_response(404, schema=ErrorSchema)
-            @bp.alt_response(409, schema=ErrorSchema)
-            @bp.alt_response(422, schema=ErrorSchema)
             @needs(description.change)
             def post(self, given: dict[str, Any], object_id: Any) -> Any:
                 actor = current_actor()
@@ -379,10 +386,31 @@ def blueprint(description: Description) -> Blueprint:
                 return body, 200, headers
 
     bp.route("", endpoint="list")(Many)
-    bp.route(one, endpoint="one")(One)
     if description.creatable or description.changeable or description.deletable:
-        bp.route(f"{one}/changes", endpoint="changes")(Changes)
+        bp.route("/bulk", endpoint="bulk")(Bulk)
+    bp.route(path, endpoint="one")(One)
+    if description.creatable or description.changeable or description.deletable:
+        bp.route(f"{path}/changes", endpoint="changes")(Changes)
     return bp
+
+
+def _rows_refused(bp: Blueprint, schema: type[Schema]) -> Any:
+    """Describes the answer to rows of which some are wrong."""
+    return bp.alt_response(
+        409, schema=schema, content_type=MEDIA_TYPE, description="Rows are wrong: nothing was written."
+    )
+
+
+def _links(number: int, pages: int) -> dict[str, str]:
+    """The other pages of the list that was asked for (RFC 8288)."""
+    asked = [(name, value) for name, value in request.args.items(multi=True) if name != "page"]
+    pointed = {"first": 1, "prev": min(number - 1, pages), "next": number + 1, "last": pages}
+    links = [
+        f'<{request.base_url}?{urlencode([*asked, ("page", str(target))])}>; rel="{name}"'
+        for name, target in pointed.items()
+        if 1 <= target <= pages
+    ]
+    return {"Link": ", ".join(links)}
 
 
 def _version(headers: dict[str, Any]) -> str | None:
@@ -398,20 +426,55 @@ def _names(description: Description, text: str) -> tuple[str, ...]:
     return names
 
 
-def _objects(description: Description, given: dict[str, Any]) -> dict[str, Any]:
-    """The values with objects in the place of ids. Raises Invalid with all that mean nothing."""
-    actor, values, wrong = current_actor(), dict(given), {}
-    if description.extensible:
-        values |= from_json(actor, description.all_fields(), values.pop("custom", None) or {})
-    for one in description.all_fields():
-        if isinstance(one, (Reference, References)) and given.get(one.name) is not None:
+def _objects(description: Description, given: dict[str, Any], at: str = "") -> dict[str, Any]:
+    """The values with objects in the place of ids; ``at``: where they stand in the body. Raises Invalid."""
+    return _rows(description, [given], at)[0]
+
+
+def _rows(description: Description, given: Sequence[dict[str, Any]], at: str) -> list[dict[str, Any]]:
+    """As :func:`_objects`, of many: one query for each field that refers to others. Raises Invalid with all that mean
+    nothing."""
+    actor, described = current_actor(), description.all_fields()
+    rows = [dict(one) for one in given]
+    wrong: dict[str, str] = {}
+
+    def place(number: int, name: str) -> str:
+        return at.format(number) + name
+
+    for number, row in enumerate(rows):
+        if description.extensible:
             try:
-                values[one.name] = services.referred(actor, one, given[one.name], ids_only=True)
+                row |= from_json(actor, described, row.pop("custom", None) or {})
             except Invalid as error:
-                wrong[one.name] = str(error)
+                wrong |= {place(number, name): text for name, text in error.fields.items()}
+    for one in described:
+        if not isinstance(one, (Reference, References)):
+            continue
+        meant = [(number, row[one.name]) for number, row in enumerate(rows) if isinstance(row.get(one.name), WIRED)]
+        known = one.resolve(actor, {text for _number, value in meant for text in _ids(value)}, ids_only=True)
+        for number, value in meant:
+            if missing := [text for text in _ids(value) if text not in known]:
+                wrong[place(number, one.name)] = _("There is no %(names)s here.", names=", ".join(missing[:5]))
+            elif isinstance(value, dict):
+                sides = {side: [known[str(text)] for text in ids] for side, ids in value.items()}
+                rows[number][one.name] = Members(**sides)
+            elif isinstance(value, list):
+                rows[number][one.name] = [known[str(text)] for text in value]
+            else:
+                rows[number][one.name] = known[str(value)]
     if wrong:
-        raise Invalid(" ".join(wrong.values()), fields=wrong)
-    return values
+        raise Invalid(" ".join(f"{name}: {text}" for name, text in wrong.items()), fields=wrong)
+    return rows
+
+
+WIRED = (int, str, uuid.UUID, list, dict)
+"""What a reference is in JSON, once read; custom ones are objects by then."""
+
+
+def _ids(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [str(one) for ids in value.values() for one in ids]
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
 
 
 def _parameters(schema: type[Schema]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe import bulk, importing
 from ezadmin_cmdb.describe.description import Description
-from ezadmin_cmdb.describe.fields import Field, MultiSelect
+from ezadmin_cmdb.describe.fields import Field, MultiSelect, References
 from ezadmin_cmdb.describe.query import Query, parse
 from ezadmin_cmdb.errors import Conflict, Invalid
 from ezadmin_cmdb.jobs import services as jobs
@@ -21,6 +21,8 @@ from ezadmin_cmdb.web.signin import current_actor
 
 Answer = str | BaseResponse | tuple[str, int]
 LEAVE, SET, CLEAR = "", "set", "clear"
+SIDES = ("add", "remove")
+"""Of a field that refers to several: what else can be done with it."""
 STATES = {jobs.CHECKING, jobs.WRITING}
 """In which a page asks again and again."""
 
@@ -57,15 +59,18 @@ class BulkPages:
         if request.form.get("step") != "preview":
             return self._bulk_form(ids, fields)
         texts: dict[str, Any] = {}
+        sides: dict[str, str] = {}
         for one in fields:
             mode = request.form.get(f"mode.{one.name}", LEAVE)
-            if mode == SET:
+            if mode in SIDES and isinstance(one, References):
+                sides[one.name] = mode
+            if mode == SET or one.name in sides:
                 multi = isinstance(one, MultiSelect) or one.kind == "tags"
                 texts[one.name] = request.form.getlist(one.name) if multi else request.form.get(one.name, "")
             elif mode == CLEAR:
                 texts[one.name] = [] if isinstance(one, MultiSelect) else ""
         try:
-            job = jobs.begin_edit(actor, d, ids, texts)
+            job = jobs.begin_edit(actor, d, ids, texts, sides)
         except Invalid as error:
             return self._bulk_form(ids, fields, error), error.status
         return redirect(url_for(".job", job_id=job.id))

@@ -516,6 +516,44 @@ class Reference(RefersToOthers, Field):
         return find(self.to).id_schema(**options)
 
 
+@dataclass(frozen=True)
+class Members:
+    """What is added to, and taken from, what :class:`References` refer to; the rest stays."""
+
+    add: Sequence[Any] = ()
+    remove: Sequence[Any] = ()
+
+    def applied(self, before: Iterable[Any]) -> list[Any]:
+        """What there is then."""
+        gone = {one.id for one in self.remove}
+        return [*(one for one in before if one.id not in gone), *self.add]
+
+
+class MembersWire(wire.Field[Any]):
+    """A list of ids, or ``{"add": [...], "remove": [...]}``."""
+
+    def __init__(self, ids: WireField, **options: Any) -> None:
+        self._ids = wire.List(ids)
+        kind = "integer" if isinstance(ids, wire.Integer) else "string"
+        shape: dict[str, Any] = {
+            "type": "array",
+            "items": {"type": kind} | ({"format": "uuid"} if kind == "string" else {}),
+        }
+        both = {
+            "type": "object", "properties": {"add": shape, "remove": shape}, "additionalProperties": False,
+            "minProperties": 1,
+        }  # fmt: skip
+        options["metadata"] = {**options.pop("metadata", {}), "oneOf": [shape, both]}
+        super().__init__(**options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> Any:
+        if not isinstance(value, dict):
+            return self._ids.deserialize(value, attr, data, **options)
+        if not value or value.keys() - {"add", "remove"}:
+            raise marshmallow.ValidationError(_("Write a list of ids, or an object with add, remove or both."))
+        return {name: self._ids.deserialize(ids) for name, ids in value.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class References(RefersToOthers, Field):
     """Some described objects: ``name`` is a relationship through a table of its own. Text holds one a line."""
@@ -562,6 +600,13 @@ class References(RefersToOthers, Field):
 
         options.pop("allow_none", None)
         return wire.List(find(self.to).id_schema(), **options)
+
+    def patch_schema(self, **options: Any) -> WireField:
+        """Ids, or which are added and taken away."""
+        from ezadmin_cmdb.describe.description import find
+
+        options.pop("allow_none", None)
+        return MembersWire(find(self.to).id_schema(), **options)
 
 
 @dataclass(frozen=True, kw_only=True)

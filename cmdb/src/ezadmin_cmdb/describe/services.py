@@ -20,7 +20,7 @@ from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe import scope
 from ezadmin_cmdb.describe.description import Description, known
-from ezadmin_cmdb.describe.fields import Field, MultiSelect, Reference, References
+from ezadmin_cmdb.describe.fields import Field, Members, MultiSelect, Reference, References
 from ezadmin_cmdb.describe.query import load
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound, Outdated
 from ezadmin_cmdb.rights import services as rights
@@ -189,6 +189,8 @@ def assign(actor: Actor, description: Description, obj: Any, values: Mapping[str
             continue
         try:
             given = values[one.name] if one.name in values else one.initial()
+            if isinstance(given, Members):
+                given = given.applied(() if new else scope.seen(actor, one, obj))
             checked[one.name] = one.check(scope.kept(actor, one, obj, given))
         except Invalid as error:
             wrong[one.name] = str(error)

@@ -16,7 +16,6 @@ from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.filters import services
 from ezadmin_cmdb.filters.services import NAME_MAX, QUERY_MAX, Saved
 from ezadmin_cmdb.web.access import signed_in
-from ezadmin_cmdb.web.schemas import ErrorSchema
 from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint("api_saved_filters", __name__, url_prefix="/api/v1/saved-filters", description="Saved filters")
@@ -82,7 +81,6 @@ class Many(MethodView):
 
     @bp.arguments(SavedFilterQuerySchema, location="query")
     @bp.response(200, SavedFilterListSchema)
-    @bp.alt_response(422, schema=ErrorSchema)
     @signed_in
     def get(self, asked: dict[str, str]) -> dict[str, Any]:
         """One's own saved filters and the shared ones."""
@@ -92,9 +90,6 @@ class Many(MethodView):
 
     @bp.arguments(SavedFilterNewSchema)
     @bp.response(201, SavedFilterSchema)
-    @bp.alt_response(403, schema=ErrorSchema)
-    @bp.alt_response(409, schema=ErrorSchema)
-    @bp.alt_response(422, schema=ErrorSchema)
     @signed_in
     def post(self, given: dict[str, Any]) -> dict[str, Any]:
         """Save a filter."""
@@ -112,7 +107,6 @@ class One(MethodView):
     """Read, change, delete."""
 
     @bp.response(200, SavedFilterSchema)
-    @bp.alt_response(404, schema=ErrorSchema)
     @signed_in
     def get(self, filter_id: int) -> dict[str, Any]:
         """A saved filter."""
@@ -120,10 +114,6 @@ class One(MethodView):
 
     @bp.arguments(SavedFilterPatchSchema)
     @bp.response(200, SavedFilterSchema)
-    @bp.alt_response(403, schema=ErrorSchema)
-    @bp.alt_response(404, schema=ErrorSchema)
-    @bp.alt_response(409, schema=ErrorSchema)
-    @bp.alt_response(422, schema=ErrorSchema)
     @signed_in
     def patch(self, given: dict[str, Any], filter_id: int) -> dict[str, Any]:
         """Change a saved filter; ``default`` is the asking user's alone."""
@@ -136,8 +126,6 @@ class One(MethodView):
         return _represent(services.find(actor, filter_id))
 
     @bp.response(204)
-    @bp.alt_response(403, schema=ErrorSchema)
-    @bp.alt_response(404, schema=ErrorSchema)
     @signed_in
     def delete(self, filter_id: int) -> None:
         """Delete a saved filter."""

@@ -11,7 +11,6 @@ from marshmallow import RAISE, Schema, fields, validate
 
 from ezadmin_cmdb.hosts import drifts, policies, services, values
 from ezadmin_cmdb.web.access import needs
-from ezadmin_cmdb.web.schemas import ErrorSchema
 from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint(
@@ -73,8 +72,6 @@ PoliciesSchema = Schema.from_dict(
 
 @bp.route("/hosts/<uuid:host_id>/values")
 @bp.response(200, ValueSchema(many=True))
-@bp.alt_response(403, schema=ErrorSchema)
-@bp.alt_response(404, schema=ErrorSchema)
 @needs(services.HOST_VIEW)
 def host_values(host_id: object) -> list[values.Value]:
     """Why the fields of a host have their values."""
@@ -84,9 +81,6 @@ def host_values(host_id: object) -> list[values.Value]:
 @bp.route("/hosts/<uuid:host_id>/values/<field>", methods=["PUT"])
 @bp.arguments(NewValueSchema)
 @bp.response(200, ValueSchema)
-@bp.alt_response(403, schema=ErrorSchema)
-@bp.alt_response(404, schema=ErrorSchema)
-@bp.alt_response(422, schema=ErrorSchema)
 @needs(services.HOST_CHANGE)
 def declare_value(given: dict[str, Any], host_id: object, field: str) -> values.Value:
     """Declare the value of a field; null gives it back to the agent."""
@@ -97,7 +91,6 @@ def declare_value(given: dict[str, Any], host_id: object, field: str) -> values.
 
 @bp.route("/host-policies")
 @bp.response(200, PoliciesSchema)
-@bp.alt_response(403, schema=ErrorSchema)
 @needs(policies.POLICY_VIEW)
 def policy_list() -> dict[str, str]:
     """Whose value of each field holds."""
@@ -107,8 +100,6 @@ def policy_list() -> dict[str, str]:
 @bp.route("/host-policies", methods=["PATCH"])
 @bp.arguments(PoliciesSchema(unknown=RAISE))
 @bp.response(200, PoliciesSchema)
-@bp.alt_response(403, schema=ErrorSchema)
-@bp.alt_response(422, schema=ErrorSchema)
 @needs(policies.POLICY_CHANGE)
 def change_policies(given: dict[str, str]) -> dict[str, str]:
     """Choose whose value holds, for some fields; takes effect on all hosts."""
@@ -118,8 +109,6 @@ def change_policies(given: dict[str, str]) -> dict[str, str]:
 @bp.route("/drifts/decisions", methods=["POST"])
 @bp.arguments(DecisionSchema)
 @bp.response(200, DecidedSchema)
-@bp.alt_response(403, schema=ErrorSchema)
-@bp.alt_response(422, schema=ErrorSchema)
 @needs(services.HOST_CHANGE)
 def decide(given: dict[str, Any]) -> dict[str, int]:
     """Accept differences (what is observed holds) or reject them (what is declared stays)."""

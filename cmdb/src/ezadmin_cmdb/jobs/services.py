@@ -21,6 +21,7 @@ from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.describe import bulk, importing, services
 from ezadmin_cmdb.describe.bulk import Item
 from ezadmin_cmdb.describe.description import Description, find
+from ezadmin_cmdb.describe.fields import Members
 from ezadmin_cmdb.errors import Conflict, DomainError, Forbidden, Invalid, NotFound
 from ezadmin_cmdb.jobs.models import Job, JobRow
 from ezadmin_cmdb.rights import services as rights
@@ -36,8 +37,15 @@ KEPT = timedelta(days=7)
 PAGE = 100
 
 
-def begin_edit(actor: Actor, description: Description, ids: Sequence[Any], texts: Mapping[str, Any]) -> Job:
-    """A change of some objects: ``texts`` of the fields that are set, empty for those that are cleared.
+def begin_edit(
+    actor: Actor,
+    description: Description,
+    ids: Sequence[Any],
+    texts: Mapping[str, Any],
+    sides: Mapping[str, str] | None = None,
+) -> Job:
+    """A change of some objects: ``texts`` of the fields that are set, empty for those that are cleared. ``sides``: fields
+    to which what their text names is added ("add"), or from which it is taken ("remove").
 
     Raises Forbidden; Invalid if nothing is chosen or a text cannot be used.
     """
@@ -45,15 +53,18 @@ def begin_edit(actor: Actor, description: Description, ids: Sequence[Any], texts
     if not texts:
         raise Invalid(_("Choose a field that is to be changed."))
     values = services.values_of(actor, description, texts, texts)
-    wrong = {}
+    wrong, sides = {}, sides or {}
     for name, value in values.items():
         try:
-            description.field(name).check(value)
+            if name in sides and not value:
+                raise Invalid(_("Choose one at least."))
+            if name not in sides:
+                description.field(name).check(value)
         except Invalid as error:
             wrong[name] = str(error)
     if wrong:
         raise Invalid(" ".join(wrong.values()), fields=wrong)
-    return _begin(actor, description, EDIT, {"texts": dict(texts)}, _rows_of(ids))
+    return _begin(actor, description, EDIT, {"texts": dict(texts), "sides": dict(sides)}, _rows_of(ids))
 
 
 def begin_delete(actor: Actor, description: Description, ids: Sequence[Any]) -> Job:
@@ -220,9 +231,10 @@ def _items(actor: Actor, description: Description, job: Job, before: Sequence[An
         columns = importing.Columns.of(job.given)
         lines = [(row.number, row.texts or {}, row.errors if job.state == CHECKING else {}) for row in before]
         return importing.items(actor, description, columns, lines)
-    values: Mapping[str, Any] = {}
+    values: dict[str, Any] = {}
     if job.action == EDIT:
         values = services.values_of(actor, description, job.given["texts"], job.given["texts"])
+        values |= {name: Members(**{side: values[name]}) for name, side in job.given["sides"].items()}
     convert = int if description.numbered else str
     return [Item(row.number, convert(row.object_id), row.version, values) for row in before]
 

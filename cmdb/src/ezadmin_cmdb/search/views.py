@@ -13,7 +13,6 @@ from marshmallow import Schema, fields, validate
 from ezadmin_cmdb.search import services
 from ezadmin_cmdb.search.services import Group, Hit
 from ezadmin_cmdb.web.access import signed_in
-from ezadmin_cmdb.web.schemas import ErrorSchema
 from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint("search", __name__, url_prefix="/search")
@@ -87,8 +86,6 @@ class ResultSchema(Schema):
 @api.route("", endpoint="search")
 @api.arguments(SearchQuerySchema, location="query")
 @api.response(200, ResultSchema)
-@api.alt_response(401, schema=ErrorSchema)
-@api.alt_response(422, schema=ErrorSchema)
 @signed_in
 def found(asked: dict[str, Any]) -> dict[str, Any]:
     """Look for something in everything that one may see."""

@@ -101,9 +101,9 @@
       const count = document.querySelectorAll('input[form="bulk"][name="id"]:checked').length;
       shown.textContent = count ? `${shown.dataset.chosen} ${count}` : "";
     }
-    // Who writes in a control of the form for many wants it to be set.
+    // Who writes in a control of the form for many wants it to be set, or, where there may be several, added.
     const mode = event.target.closest("[data-tri]")?.querySelector("select[name^='mode.']");
-    if (mode && mode !== event.target && mode.value === "") mode.value = "set";
+    if (mode && mode !== event.target && mode.value === "") mode.selectedIndex = 1;
   });
 
   // Rows that unfold: what is in them is fetched the first time.

@@ -1,4 +1,4 @@
-"""The REST API, its OpenAPI description, and its one shape of errors. It calls the services that the pages call."""
+"""The REST API and its OpenAPI description. It calls the services that the pages call."""
 
 # mypy: disable-error-code="untyped-decorator"
 # (flask-smorest ships no types)
@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask, abort, current_app, request
 from flask_smorest import Api, Blueprint
 from marshmallow import Schema, fields
 
@@ -26,16 +26,16 @@ from ezadmin_cmdb.rights.permissions import EVENTS_VIEW, METRICS_VIEW, STATUS_VI
 from ezadmin_cmdb.status.services import Status
 from ezadmin_cmdb.status.views import look
 from ezadmin_cmdb.web.access import needs, public
-from ezadmin_cmdb.web.schemas import ErrorSchema
+from ezadmin_cmdb.web.openapi import Common, describe_errors
 from ezadmin_cmdb.web.signedhosts import requesting_host
-from ezadmin_cmdb.web.signin import current_actor
+from ezadmin_cmdb.web.signin import API, current_actor
 from ezadmin_wire.names import Names
 
 
 class EzadminApi(Api):  # type: ignore[misc]
     """flask-smorest with the application's own errors."""
 
-    ERROR_SCHEMA = ErrorSchema
+    DEFAULT_ERROR_RESPONSE_NAME = None  # each operation says with which errors it can answer: see web.openapi
 
     def _register_error_handlers(self) -> None:
         """Left to :mod:`ezadmin_cmdb.web.errors`, which answers pages and API."""
@@ -79,6 +79,18 @@ class ArrivalSchema(Schema):
 bp = Blueprint("api", __name__, url_prefix="/api/v1", description="Hosts, their figures and events")
 
 
+CSV = ("text/csv", "application/octet-stream", "")
+
+
+def _check_type() -> None:
+    """A body of another type would be passed over, and what it says be missed."""
+    empty = not request.content_length and not request.environ.get("HTTP_TRANSFER_ENCODING")
+    if request.endpoint is None or not request.path.startswith(API) or empty:
+        return
+    if not (request.mimetype in CSV if request.endpoint.endswith(".import_file") else request.is_json):
+        abort(415)
+
+
 def _names() -> Names:
     names: Names = current_app.extensions["ezadmin_settings"].names
     return names
@@ -94,8 +106,6 @@ def status() -> Status:
 
 @bp.route("/hosts/<uuid:host_id>/metrics/latest")
 @bp.response(200, hosts.LatestSchema(many=True))
-@bp.alt_response(404, schema=ErrorSchema)
-@bp.alt_response(503, schema=ErrorSchema)
 @needs(METRICS_VIEW)
 def latest(host_id: object) -> list[metrics.Latest]:
     """The newest figures of every dataset of a host."""
@@ -106,8 +116,6 @@ def latest(host_id: object) -> list[metrics.Latest]:
 @bp.route("/hosts/<uuid:host_id>/events")
 @bp.arguments(hosts.EventQuerySchema, location="query")
 @bp.response(200, hosts.EventSchema(many=True))
-@bp.alt_response(404, schema=ErrorSchema)
-@bp.alt_response(503, schema=ErrorSchema)
 @needs(EVENTS_VIEW)
 def event_list(query: dict[str, Any], host_id: object) -> list[events.Event]:
     """The newest events of a host, the newest first."""
@@ -117,10 +125,6 @@ def event_list(query: dict[str, Any], host_id: object) -> list[events.Event]:
 
 @bp.route("/hosts/<uuid:host_id>/arrivals/<event_id>")
 @bp.response(200, ArrivalSchema)
-@bp.alt_response(401, schema=ErrorSchema)
-@bp.alt_response(403, schema=ErrorSchema)
-@bp.alt_response(404, schema=ErrorSchema)
-@bp.alt_response(503, schema=ErrorSchema)
 @public
 def arrival(host_id: object, event_id: str) -> dict[str, Any]:
     """Whether an event has arrived in Elasticsearch; for the host itself, which signs the request with its key."""
@@ -137,14 +141,14 @@ def init_app(app: Flask) -> None:
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX="/api/v1",
         OPENAPI_JSON_PATH="openapi.json",
-        API_SPEC_OPTIONS={"security": [{"token": []}]},
     )
     from ezadmin_cmdb.enrolment.views import api as enrolment_api
     from ezadmin_cmdb.search.views import api as search_api  # it shows hosts, whose description is known by now
     from ezadmin_cmdb.webhooks.views import api as webhook_api
 
-    api = EzadminApi(app)
-    api.spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
+    app.before_request(_check_type)
+    api = EzadminApi(app, spec_kwargs={"extra_plugins": [Common(app)]})
+    describe_errors(api.spec)
     api.register_blueprint(bp)
     api.register_blueprint(datacenter.bp)
     api.register_blueprint(account_api.bp)

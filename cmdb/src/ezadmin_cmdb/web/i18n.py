@@ -1,11 +1,11 @@
-"""Languages and time zones of the pages: of the account, else of the browser."""
+"""Languages and time zones of the pages: of the account, else of the browser. A program says its language with each request."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from flask import Flask, has_request_context, request, session
+from flask import Flask, g, has_request_context, request, session
 from flask_babel import Babel
 
 from ezadmin_cmdb.accounts.services import LANGUAGES
@@ -19,7 +19,7 @@ def locale() -> str:
     """The language of this request; English outside of one (commands)."""
     if not has_request_context():
         return "en"
-    user = current_user()
+    user = None if "token" in g else current_user()
     chosen = (user.language if user else None) or session.get("language")
     return chosen if chosen in LANGUAGES else request.accept_languages.best_match(list(LANGUAGES), "en") or "en"
 

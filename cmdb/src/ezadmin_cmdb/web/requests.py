@@ -49,8 +49,8 @@ def init_app(app: Flask) -> None:
 
 
 def _allow_files(endpoint: str | None, values: dict[str, object] | None) -> None:
-    """An import may be larger than any other request."""
-    if endpoint is not None and endpoint.endswith(".import_file"):
+    """An import, and what is done to many objects at once, may be larger than any other request."""
+    if endpoint is not None and endpoint.endswith((".import_file", ".bulk")):
         request.max_content_length = FILE_MAX
 
 
@@ -95,6 +95,8 @@ def _end(response: Response) -> Response:
 def _secure(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
+    if (quota := g.get("quota")) is not None:
+        response.headers.extend(quota.headers)
     if response.status_code == 401 and request.path.startswith("/api/"):
         response.headers.setdefault("WWW-Authenticate", 'Bearer realm="ezadmin"')
     if request.is_secure:

@@ -10,7 +10,7 @@ from flask import Flask, abort, current_app, g, redirect, request, session, url_
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
-from ezadmin_cmdb.accounts import second_factor, tokens
+from ezadmin_cmdb.accounts import quotas, second_factor, tokens
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import LOCAL, ApiToken, User
 from ezadmin_cmdb.actor import Actor
@@ -71,7 +71,9 @@ def _admit() -> Response | None:
     need = None if request.endpoint is None else need_of(current_app, request.endpoint, request.method)
     given = request.headers.get("Authorization", "")
     if request.path.startswith(API) and given[: len(BEARER)].lower() == BEARER and need != PUBLIC:
-        g.token = tokens.use(given[len(BEARER) :].strip(), request.remote_addr, g.request_id)
+        text, settings = given[len(BEARER) :].strip(), current_app.extensions["ezadmin_settings"]
+        g.quota = quotas.charge(settings.api, text, request.remote_addr or "")
+        g.token = tokens.use(text, request.remote_addr, g.request_id)
         g.user = g.token.user
     else:
         cookie = session.get(TOKEN)

@@ -4,8 +4,6 @@
 # (flask-smorest ships no types)
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask_babel import gettext as _
 from flask_smorest import Blueprint as ApiBlueprint
@@ -17,7 +15,6 @@ from ezadmin_cmdb.describe import pages
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.errors import Conflict, NotFound
 from ezadmin_cmdb.web.access import needs
-from ezadmin_cmdb.web.schemas import ErrorSchema
 from ezadmin_cmdb.web.signin import current_actor
 from ezadmin_cmdb.webhooks import services
 from ezadmin_cmdb.webhooks.description import DELIVERY, WEBHOOK
@@ -103,14 +100,7 @@ api = ApiBlueprint(
 )
 
 
-def _errors(view: Any) -> Any:
-    for status in (409, 404, 403):
-        view = api.alt_response(status, schema=ErrorSchema)(view)
-    return view
-
-
 @api.route("/webhooks/<int:object_id>/test", methods=["POST"], endpoint="test")
-@_errors
 @api.response(200, AttemptSchema)
 @needs(WEBHOOK.change)
 def api_test(object_id: int) -> Delivery:
@@ -119,7 +109,6 @@ def api_test(object_id: int) -> Delivery:
 
 
 @api.route("/webhooks/<int:object_id>/secret", methods=["POST"], endpoint="secret")
-@_errors
 @api.response(200, SecretSchema)
 @needs(WEBHOOK.change)
 def api_secret(object_id: int) -> dict[str, str]:
@@ -128,7 +117,6 @@ def api_secret(object_id: int) -> dict[str, str]:
 
 
 @api.route("/deliveries/<int:object_id>/again", methods=["POST"], endpoint="again")
-@_errors
 @api.response(202, AttemptSchema)
 @needs(WEBHOOK.change)
 def api_again(object_id: int) -> Delivery:
