@@ -371,13 +371,15 @@ class Sender:
         """Kafka refuses the size: cut smaller from now on; a single line cannot be cut and goes."""
         if piece.n > 1:
             stream.limit = max(1, piece.size // 2)
-            log.warning("stream %s: Kafka refuses a batch of %d bytes; they are cut smaller", stream.name, piece.size)
+            log.warning(
+                "stream %s: %s refuses a batch of %d bytes; they are cut smaller", stream.name, self._takes, piece.size
+            )
             return
         stream.refused.add((piece.epoch, piece.seq))
         stream.lines_refused += 1
         log.error(
-            "stream %s: line %d of %d bytes is dropped: Kafka refuses it for its size (max.message.bytes of %s)",
-            *(stream.name, piece.seq, piece.size, stream.topic),
+            "stream %s: line %d of %d bytes is dropped: %s refuses it for its size (max.message.bytes of %s)",
+            *(stream.name, piece.seq, piece.size, self._takes, stream.topic),
         )
 
     def _fill(self, stream: _Stream) -> bool:
@@ -466,6 +468,8 @@ def _cut(frame: Frame, limit: int) -> Iterable[tuple[list[bytes], int, bool]]:
 
 def _text(error: BaseException) -> str:
     text, name = str(error), type(error).__name__
+    if hasattr(error, "hint"):  # the gateway's are written for people
+        return text
     return text if text.startswith(name) else f"{name}: {text}" if text else name
 
 

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 WAIT = 50
 """Seconds that the gateway holds a poll."""
+WAIT_QUARANTINED = 15
+"""The same for a host that waits to be accepted: it is to begin soon after."""
 PATIENCE = 20.0
 """Seconds beyond, until the gateway counts as gone."""
 CAP = 60.0
@@ -174,8 +176,10 @@ class ControlLine(threading.Thread):
             if self._copy:
                 self._enrol_copy()
             self._finish_rotation(client)
+            # the first one is answered at once: what this host is now is to be known before a minute has passed
+            wait = 0 if not self._connected else WAIT if self._state == ACTIVE else WAIT_QUARANTINED
             begin = time.monotonic()
-            answer = self._poll(client)
+            answer = self._poll(client, wait)
         except (GatewayError, ConfigError) as error:
             if self._stopping.is_set():
                 return 0.0
@@ -185,7 +189,7 @@ class ControlLine(threading.Thread):
         if self._trouble.over("gateway"):
             log.info("the gateway %s answers again", self._config.gateway)
         new = self._heard(answer)
-        if new or time.monotonic() - begin >= QUICK:
+        if new or not wait or time.monotonic() - begin >= QUICK:
             self._quick.reset()
             return 0.0
         return 0.2 + self._quick.next()
@@ -197,11 +201,11 @@ class ControlLine(threading.Thread):
             self._client = Client(config.gateway, ca=config.gateway_authority(), proxy=config.gateway_proxy)
         return self._client
 
-    def _poll(self, client: Client) -> Answer:
+    def _poll(self, client: Client, wait: int) -> Answer:
         path = (
-            f"/poll?wait={WAIT}&instance={self.instance}&config={self._managed.version}&fingerprint={self._fingerprint}"
+            f"/poll?wait={wait}&instance={self.instance}&config={self._managed.version}&fingerprint={self._fingerprint}"
         )
-        answer = client.signed(self._me.key, self._me.host, "GET", path, timeout=WAIT + PATIENCE)
+        answer = client.signed(self._me.key, self._me.host, "GET", path, timeout=wait + PATIENCE)
         if answer.status == 200:
             return answer
         if answer.json().get("error") == "stale_request":
