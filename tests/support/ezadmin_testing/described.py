@@ -31,6 +31,7 @@ from ezadmin_cmdb.database import Base, db, utc_now
 from ezadmin_cmdb.describe import services
 from ezadmin_cmdb.describe.description import Description, find
 from ezadmin_cmdb.describe.fields import MultiSelect, Reference, References
+from ezadmin_cmdb.enrolment.models import EnrolmentToken
 from ezadmin_cmdb.hosts import reports
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rights.models import Denial
@@ -119,6 +120,14 @@ def _drift(n: int) -> Any:
 
 
 _serials = count()
+
+
+def _enrolment_token(n: int) -> Any:
+    made = EnrolmentToken(
+        name=f"Enrolment {n}", secret_hash=secrets.token_hex(32), created_by="kim", site=make("site", n),
+        group=make("host_group", n), expires=utc_now() + timedelta(hours=n),
+    )  # fmt: skip
+    return _added(made)
 
 
 def _token(n: int) -> Any:
@@ -253,6 +262,7 @@ SAMPLES: dict[str, Sample] = {
     ),
     "delivery": Sample(needs=("webhook",), make=_delivery),
     "api_token": Sample(make=_token),
+    "enrolment_token": Sample(needs=("site", "host_group"), make=_enrolment_token),
     "audit_entry": Sample(make=_audit_entry),
 }  # fmt: skip
 
