@@ -43,8 +43,10 @@ from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rights import permissions
 from ezadmin_cmdb.rights.models import Denial
 from ezadmin_cmdb.rights.services import rights_of
+from ezadmin_cmdb.settings import CommandSettings, Gateway
 from ezadmin_cmdb.web.access import PUBLIC, SIGNED_IN, check_routes, need_of, needs, routes
 from ezadmin_wire.names import Names
+from ezadmin_wire.signing import SigningKey
 
 BY_HAND = {
     "static GET": PUBLIC,
@@ -93,6 +95,15 @@ BY_HAND = {
     "api_webhook_calls.test POST": "webhook.change",
     "api_webhook_calls.secret POST": "webhook.change",
     "api_webhook_calls.again POST": "webhook.change",
+    "enrolment-tokens.create POST": "enrolment_token.change",
+    "enrolment-tokens.revoke POST": "enrolment_token.change",
+    "quarantine.accept POST": "host.change",
+    "quarantine.reject POST": "host.change",
+    "quarantine.forget_twins POST": "host.change",
+    "api_enrolment.create_token POST": "enrolment_token.change",
+    "api_enrolment.revoke_token POST": "enrolment_token.change",
+    "api_enrolment.accept_host POST": "host.change",
+    "api_enrolment.reject_host POST": "host.change",
     "search.page GET": SIGNED_IN,
     "search.suggest GET": SIGNED_IN,
     "api_search.search GET": SIGNED_IN,
@@ -136,6 +147,7 @@ BODIES = {
     "hosts_values.decide": {"decision": "accept", "ids": []},
     "hosts.declare": {"field": "serial", "action": "give_back"},
     "drifts.decide": {"decision": "accept"},
+    "api_enrolment.create_token": {"name": "x"},
 }
 """What routes written by hand want to be sent."""
 ONLY_ADMINISTRATORS = {
@@ -162,7 +174,9 @@ def expected(endpoint: str, method: str) -> str | None:
 def app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     names = Names(f"t{secrets.token_hex(5)}")
     folder = tmp_path_factory.mktemp("web")
-    with application(database, folder, kafka=stack.kafka, elasticsearch=stack.elasticsearch, names=names) as app:
+    commands = CommandSettings(public_key=SigningKey.generate().public.hex())
+    more = {"gateway": Gateway(url="https://gateway.example"), "commands": commands, "names": names}
+    with application(database, folder, kafka=stack.kafka, elasticsearch=stack.elasticsearch, **more) as app:
         yield app
 
 
@@ -235,8 +249,10 @@ def test_the_application_does_not_start_with_a_route_that_says_nothing(app: Flas
 def model_of(endpoint: str) -> Description | None:
     by_path = {one.path: one for one in known()}
     blueprint = endpoint.partition(".")[0]
-    if blueprint == "api":
+    if blueprint in ("api", "quarantine"):
         return by_path["hosts"]
+    if endpoint == "api_enrolment.revoke_token":
+        return by_path["enrolment-tokens"]
     if blueprint == "api_datacenter":
         return by_path["racks"]
     if blueprint == "api_webhook_calls":
@@ -258,6 +274,9 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
     if d is not None and "object_id" in rule:
         object_id = world.fresh(d, n)
     path = re.sub(r"<(\w+:)?object_id>", str(object_id), path).replace("<uuid:host_id>", host_id(n))
+    if action in ("accept", "reject", "accept_host", "reject_host"):
+        with app.app_context(), unit_of_work():
+            hosts.set_state(KIM, make("host", n), "quarantined")
     if method == "GET" and "job_id" not in rule:
         return client.get(path, query_string={"units": 1} if endpoint == "api_datacenter.space" else None)
     signed_in = client.get("/account").status_code == 200
