@@ -4,6 +4,7 @@
 # (flask-smorest ships no types)
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -12,6 +13,7 @@ from flask_smorest import Blueprint as ApiBlueprint
 from marshmallow import RAISE, Schema, fields, validate
 from werkzeug.wrappers import Response
 
+from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe import pages
 from ezadmin_cmdb.describe import services as described
@@ -22,6 +24,7 @@ from ezadmin_cmdb.enrolment.description import ENROLMENT_TOKEN
 from ezadmin_cmdb.enrolment.tokens import HOURS, HOURS_MAX, TOKEN_CHANGE, USES_MAX
 from ezadmin_cmdb.errors import Conflict, DomainError, Forbidden, Invalid
 from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.web.access import needs
 from ezadmin_cmdb.web.signin import current_actor
 
@@ -108,33 +111,35 @@ def revoke(object_id: int) -> Response:
 @needs(hosts.HOST_CHANGE)
 def accept(object_id: object) -> Response:
     """Listen to a host that is in quarantine."""
-    actor = current_actor()
-    host = hosts.find_to_change(actor, str(object_id))
-    services.accept(actor, host)
-    flash(_("%(name)s is accepted.", name=host.name))
-    return redirect(url_for("hosts.show", object_id=host.id))
+    return _decide(object_id, services.accept, _("%(name)s is accepted."))
 
 
 @quarantine.post("/<uuid:object_id>/reject")
 @needs(hosts.HOST_CHANGE)
 def reject(object_id: object) -> Response:
     """Revoke a host that is in quarantine."""
-    actor = current_actor()
-    host = hosts.find_to_change(actor, str(object_id))
-    services.reject(actor, host)
-    flash(_("%(name)s is revoked.", name=host.name))
-    return redirect(url_for("hosts.show", object_id=host.id))
+    return _decide(object_id, services.reject, _("%(name)s is revoked."))
 
 
 @quarantine.post("/<uuid:object_id>/twins")
 @needs(hosts.HOST_CHANGE)
 def forget_twins(object_id: object) -> Response:
     """Two machines were one host; a person has dealt with it."""
+    return _decide(object_id, services.forget_twins, _("Shown again if it happens again."))
+
+
+def _decide(object_id: object, decision: Callable[[Actor, Host], None], done: str) -> Response:
     actor = current_actor()
     host = hosts.find_to_change(actor, str(object_id))
-    services.forget_twins(actor, host)
-    flash(_("Shown again if it happens again."))
-    return redirect(url_for("hosts.show", object_id=host.id))
+    name = host.name
+    try:
+        decision(actor, host)
+    except (Conflict, Invalid) as error:  # somebody else was quicker
+        db.session.rollback()
+        flash(str(error), "warning")
+    else:
+        flash(done % {"name": name})
+    return redirect(url_for("hosts.show", object_id=object_id))
 
 
 # -- API ---
@@ -189,13 +194,13 @@ def create_token(given: dict[str, Any]) -> Any:
     )  # fmt: skip
 
 
-@api.route("/enrolment-tokens/<int:token_id>/revoke", methods=["POST"])
+@api.route("/enrolment-tokens/<int:object_id>/revoke", methods=["POST"])
 @api.response(204)
 @needs(TOKEN_CHANGE)
-def revoke_token(token_id: int) -> None:
+def revoke_token(object_id: int) -> None:
     """Revoke a token: nobody comes with it any more, who came stays."""
     actor = current_actor()
-    tokens.revoke(actor, described.find_to_change(actor, ENROLMENT_TOKEN, token_id))
+    tokens.revoke(actor, described.find_to_change(actor, ENROLMENT_TOKEN, object_id))
 
 
 @api.route("/hosts/<uuid:host_id>/accept", methods=["POST"])
