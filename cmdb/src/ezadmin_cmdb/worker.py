@@ -14,6 +14,7 @@ from ezadmin_cmdb.commands.consumer import JobConsumer
 from ezadmin_cmdb.commands.keeper import CommandKeeper
 from ezadmin_cmdb.commands.sender import CommandSender
 from ezadmin_cmdb.datacenter.reminding import Reminding
+from ezadmin_cmdb.enrolment.keeper import KeyKeeper
 from ezadmin_cmdb.hosts.consumer import StateConsumer
 from ezadmin_cmdb.hosts.keeper import StateKeeper
 from ezadmin_cmdb.jobs.runner import JobRunner
@@ -45,6 +46,7 @@ def run(settings: Settings) -> int:
         StateKeeper(app, consumer, stopping),
         MembershipKeeper(app, stopping),
         JobRunner(app, stopping),
+        KeyKeeper(app, stopping),
         JobConsumer(app, settings, settings.names.jobs, stopping),
         CommandKeeper(app, stopping),
     ]
