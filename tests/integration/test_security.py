@@ -17,18 +17,13 @@ from ezadmin_testing.certificates import Authority
 from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import Process, wait_until
 from ezadmin_testing.secured import SecuredElastic, SecuredKafka, password_file, toml
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.admin import (
-    ACL,
-    ACLOperation,
-    ACLPermissionType,
-    ACLResourcePatternType,
-    ResourcePattern,
-    ResourceType,
-)
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import TopicAuthorizationFailedError
 
 from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
+from ezadmin_cmdb.kafka_access.rights import rights as needed
+from ezadmin_cmdb.kafka_access.rights import users
+from ezadmin_cmdb.kafka_access.setup import setup
 from ezadmin_cmdb.outbox.publisher import read_topic
 from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_pipeline.elastic import ElasticClient
@@ -42,12 +37,15 @@ from ezadmin_wire.times import format_time
 DOC = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 ROLES = {"ezadmin-setup": "ezadmin_setup", "ezadmin-pipeline": "ezadmin_pipeline", "ezadmin-cmdb": "ezadmin_cmdb"}
 ADMIN = "tests"
+HOST_USER = "8f14e45f-ceea-467f-9c2b-5f3d1f7c9a01"
+"""A host has its host.id as user."""
 
 
 def rights() -> list[tuple[str, str, str, list[str]]]:
-    """(user, ``topics`` or ``group``, name, operations) of the documented table."""
+    """(user, ``topics``, ``group`` or ``cluster``, name, operations) of the documented table."""
     found = []
-    for row in re.finditer(r"^\| `(ezadmin-\w+)` \| (topics|group) (.+?) \| ([\w, ]+) \|$", DOC.read_text(), re.M):
+    row_of = r"^\| `(ezadmin-\w+|\*)` \| (topics|group|cluster) (.+?) \| ([\w, ]+) \|$"
+    for row in re.finditer(row_of, DOC.read_text(), re.M):
         for name in re.findall("`(.+?)`", row[3]):
             found.append((row[1], row[2], name, row[4].split(", ")))
     return found
@@ -59,9 +57,14 @@ def roles() -> dict[str, Any]:
     return roles
 
 
+def test_the_documented_rights_are_those_that_are_made() -> None:
+    made = [(right.user, right.kind, name, list(right.operations)) for right in needed(Names()) for name in right.names]
+    assert rights() == made
+
+
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    users = sorted({user for user, _, _, _ in rights()} | {"stranger"})
+    users = sorted({user for user, _, _, _ in rights() if user != "*"} | {HOST_USER, "stranger"})
     kafka = SecuredKafka(tmp_path_factory.mktemp("kafka"), users)
     yield kafka
     kafka.stop()
@@ -76,20 +79,17 @@ def elastic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredElastic
 
 
 @pytest.fixture(scope="module")
-def names(kafka: SecuredKafka) -> Names:
-    """The product's own prefix, for that is what the docs write; with the rights that they give."""
-    admin = KafkaAdminClient(bootstrap_servers=kafka.inside)
-    acls = []
-    for user, kind, name, operations in rights():
-        pattern = ResourcePattern(
-            ResourceType.TOPIC if kind == "topics" else ResourceType.GROUP, name, ACLResourcePatternType.LITERAL
-        )
-        for operation in operations:
-            number = ACLOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()]
-            acls.append(ACL(f"User:{user}", "*", number, ACLPermissionType.ALLOW, pattern))
-    assert len(acls) > 30, "the table in docs/security.md is not read"
-    admin.create_acls(acls)
-    admin.close()
+def names(kafka: SecuredKafka, tmp_path_factory: pytest.TempPathFactory) -> Names:
+    """The product's own prefix, for that is what the docs write; with the rights that `kafka setup` gives."""
+    folder = tmp_path_factory.mktemp("passwords")
+    for user in users(Names()):
+        password_file(folder, user)
+    inside = KafkaConnection(kafka.inside)
+    done = setup(inside, Names(), folder, dry_run=True)
+    assert len(done.missing) > 30
+    assert setup(inside, Names(), folder).missing == done.missing
+    again = setup(inside, Names(), folder)
+    assert (again.missing, again.more) == ([], [])
     return Names()
 
 
@@ -177,7 +177,7 @@ def test_events_arrive_with_least_rights(
     def table(user: str) -> dict[str, Any]:
         return kafka.mtls_table(user) if way == "mtls" else kafka.table(user, way)
 
-    send(fleet, table("ezadmin-agent"), number, tmp_path / "keys")
+    send(fleet, table(HOST_USER), number, tmp_path / "keys")
     bad = simulated_hosts.host_id(number).encode()
     fleet.send(fleet.names.logs, bad, b"no batch\n", [])
     letters = len(fleet.dead_letters())
@@ -223,7 +223,7 @@ def test_a_user_without_rights_is_told_which(
     assert fleet.names.config in text
 
     number = 30
-    send(fleet, kafka.table("ezadmin-agent"), number, tmp_path / "keys")
+    send(fleet, kafka.table(HOST_USER), number, tmp_path / "keys")
     text = run(good_kafka, {**good_elastic, **wrong}).stderr
     assert f"{elastic.url} as ezadmin-pipeline answered 401" in text
     text = run(good_kafka, elastic.table("stranger")).stderr
@@ -283,7 +283,7 @@ def test_certificates_that_do_not_fit_are_named_and_waited_for(
 
 
 def test_an_agent_may_only_write(kafka: SecuredKafka, fleet: Fleet) -> None:
-    options = KafkaConnection.parse(kafka.table("ezadmin-agent"), "agent").options()
+    options = KafkaConnection.parse(kafka.table(HOST_USER), "agent").options()
     consumer = KafkaConsumer(fleet.names.logs, **options, group_id=None, auto_offset_reset="earliest")
     try:
         with pytest.raises(TopicAuthorizationFailedError):
@@ -359,7 +359,7 @@ def test_check_with_least_rights(kafka: SecuredKafka, elastic: SecuredElastic, f
     assert "as ezadmin-pipeline (SCRAM-SHA-512)" in found[f"kafka {kafka.sasl}"]["text"]
     assert "user ezadmin-pipeline (ezadmin_pipeline)" in found[f"elasticsearch {elastic.url}"]["text"]
 
-    found = check(kafka.table("ezadmin-agent"), elastic.table("ezadmin-cmdb"))
+    found = check(kafka.table(HOST_USER), elastic.table("ezadmin-cmdb"))
     missing = found["rights in kafka"]["text"]
     assert "Read on topic ezadmin.logs" in missing
     assert "Read on group ezadmin-pipeline" in missing

@@ -18,6 +18,7 @@ from ezadmin_cmdb.audit import models as _audit_models
 from ezadmin_cmdb.changes import description as _change_records
 from ezadmin_cmdb.changes import models as _changes
 from ezadmin_cmdb.commands import models as _command_models
+from ezadmin_cmdb.configs import description as _configs
 from ezadmin_cmdb.configs import models as _config_models
 from ezadmin_cmdb.custom import description as _custom
 from ezadmin_cmdb.custom import models as custom
@@ -40,6 +41,7 @@ from ezadmin_cmdb.hosts import description as _host_description
 from ezadmin_cmdb.hosts import drifts as _drifts
 from ezadmin_cmdb.hosts import models as _hosts
 from ezadmin_cmdb.jobs import models as _jobs
+from ezadmin_cmdb.kafka_access import models as _kafka_users
 from ezadmin_cmdb.limits import models as _limits
 from ezadmin_cmdb.outbox import models as _outbox
 from ezadmin_cmdb.rights import descriptions as _rights
@@ -60,6 +62,7 @@ MODELS = (
     _filters,
     _hosts,
     _jobs,
+    _kafka_users,
     _limits,
     _outbox,
     _rules,
@@ -67,6 +70,7 @@ MODELS = (
 DESCRIBED = (
     _host_description,
     _drifts,
+    _configs,
     _sites,
     _rooms,
     _racks,

@@ -32,6 +32,7 @@ from ezadmin_cmdb.grafana.commands import grafana_commands
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.install.commands import agent_commands
 from ezadmin_cmdb.jobs.commands import import_command
+from ezadmin_cmdb.kafka_access.commands import kafka_commands
 from ezadmin_cmdb.limits.commands import limits_commands
 from ezadmin_cmdb.rules.commands import rules_commands
 from ezadmin_cmdb.settings import ENVIRONMENT, Settings, SettingsError
@@ -351,6 +352,7 @@ def _label(text: str) -> tuple[str, str | None]:
 
 cli.add_command(grafana_commands)
 cli.add_command(signer_commands)
+cli.add_command(kafka_commands(command))
 cli.add_command(agent_commands)
 cli.add_command(rules_commands(command_with_app))
 cli.add_command(limits_commands(command_with_app))

@@ -134,7 +134,9 @@ class Gateway:
     ``url``: how agents reach it. ``cert_file`` and ``key_file``: TLS by itself, both or none. ``ca_file``: the authority of the
     certificate that agents meet, pinned into enrolment tokens. ``files``: a folder of files named by their SHA-256.
     ``trusted_proxies``: from whom ``X-Forwarded-For`` is believed. ``agents_kafka``: brokers that agents are sent to, None: their
-    data comes through the gateway. ``config_public_key`` (hex): of config records, else that of ``config_signing_key``.
+    data comes through the gateway; ``agents_kafka_tls``: over TLS, with the authority in ``agents_kafka_ca_file`` if it is no
+    public one; ``agents_kafka_users``: each host gets a user and a password of its own there. ``config_public_key`` (hex): of
+    config records, else that of ``config_signing_key``.
     ``reinstall_after``: how long a machine must not have been heard before another one may take its place. ``old_keys``: how
     long a key that was replaced is still good, as long as data signed with it may lie in Kafka.
     """
@@ -148,6 +150,9 @@ class Gateway:
     files: Path | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     agents_kafka: str | None = None
+    agents_kafka_tls: bool = False
+    agents_kafka_ca_file: Path | None = None
+    agents_kafka_users: bool = False
     config_public_key: str | None = None
     reinstall_after: timedelta = timedelta(minutes=3)
     old_keys: timedelta = timedelta(days=3)
@@ -336,19 +341,29 @@ def _hosts(table: Mapping[str, Any], where: str) -> Hosts:
 
 
 def _gateway(table: Mapping[str, Any], where: str) -> Gateway:
-    texts, files = {"host", "agents_kafka", "config_public_key"}, {"cert_file", "key_file", "ca_file", "files"}
+    texts = {"host", "agents_kafka", "config_public_key"}
+    files = {"cert_file", "key_file", "ca_file", "files", "agents_kafka_ca_file"}
+    switches = {"agents_kafka_tls", "agents_kafka_users"}
     numbers = {"port": (1, 65535), "reinstall_after_seconds": (1, 86_400), "old_keys_hours": (0, 24 * 366)}
-    _known(table, texts | files | set(numbers) | {"url", "trusted_proxies"}, where)
+    _known(table, texts | files | switches | set(numbers) | {"url", "trusted_proxies"}, where)
+    for name in switches:
+        if not isinstance(table.get(name, False), bool):
+            raise SettingsError(f"{where}: {name} = {table[name]!r}: write true or false")
     for name, (least, most) in numbers.items():
         value = table.get(name, least)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise SettingsError(f"{where}: {name} = {value!r}: write a whole number from {least} to {most}")
     given: dict[str, Any] = {key: _text(table, key, where) for key in texts if key in table}
     given |= {key: Path(_text(table, key, where)) for key in files if key in table}
+    given |= {key: table[key] for key in switches if key in table}
+    if "agents_kafka_ca_file" in given and not given.get("agents_kafka_tls"):
+        raise SettingsError(f"{where}: agents_kafka_ca_file is of no use without TLS: write agents_kafka_tls = true")
     if ("cert_file" in given) != ("key_file" in given):
         raise SettingsError(f"{where}: cert_file and key_file belong together: write both, or none")
     if len(given.get("config_public_key", "0" * 64)) != 64:
-        raise SettingsError(f"{where}: config_public_key: write 64 hex digits, as `ezadmin-cmdb key generate` prints them")
+        raise SettingsError(
+            f"{where}: config_public_key: write 64 hex digits, as `ezadmin-cmdb key generate` prints them"
+        )
     if "port" in table:
         given["port"] = table["port"]
     if "reinstall_after_seconds" in table:

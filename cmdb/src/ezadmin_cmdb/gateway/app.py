@@ -28,6 +28,7 @@ from ezadmin_cmdb.gateway.polls import Polls
 from ezadmin_cmdb.gateway.problems import Problem
 from ezadmin_cmdb.gateway.uploads import Uploads
 from ezadmin_cmdb.install import BundleError, Downloads
+from ezadmin_cmdb.kafka_access import users as kafka_users
 from ezadmin_cmdb.settings import Settings
 from ezadmin_wire import WireError, upload
 from ezadmin_wire.enrolment import EnrolAnswer, EnrolRequest, KafkaAccess
@@ -153,13 +154,23 @@ class Gateway:
             state=known.state if host is None else host.state,
             command_keys=[] if command_key is None else [command_key],
             prefix=self.settings.names.prefix,
-            kafka=self._kafka_access(),
+            kafka=await self._kafka_access(known.host_id),
         )
         return Response(dump(answer), media_type="application/json")
 
-    def _kafka_access(self) -> KafkaAccess | None:
-        brokers = self.settings.gateway.agents_kafka
-        return None if brokers is None else KafkaAccess(brokers)
+    async def _kafka_access(self, host_id: str) -> KafkaAccess | None:
+        gateway = self.settings.gateway
+        if gateway.agents_kafka is None:
+            return None
+        ca, user, password = None, None, None
+        if gateway.agents_kafka_ca_file is not None:
+            try:
+                ca = gateway.agents_kafka_ca_file.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise Problem(500, "misconfigured", f"[gateway] agents_kafka_ca_file: {error}") from error
+        if gateway.agents_kafka_users:
+            user, password = host_id, await self.database.run(kafka_users.make, host_id)
+        return KafkaAccess(gateway.agents_kafka, gateway.agents_kafka_tls, ca, user, password)
 
     async def _published(self, known: enrolment.Known) -> None:
         """Wait until the key stands in the directory: before, whatever it signs would be refused."""
