@@ -307,6 +307,10 @@ class Service:
         """Start it, or start it anew."""
         run(self.script, "restart")
 
+    def pause(self) -> None:
+        """Stop it for now."""
+        run(self.script, "stop", check=False)
+
     def stop(self) -> None:
         """Stop it and forget it, for undoing."""
         run(self.script, "stop", check=False)
@@ -357,6 +361,10 @@ class Systemd(Service):
     def start(self) -> None:
         """Start it anew."""
         run(*self._ctl, "restart", f"{NAME}.service")
+
+    def pause(self) -> None:
+        """Stop it for now."""
+        run(*self._ctl, "stop", f"{NAME}.service", check=False)
 
     def stop(self) -> None:
         """Stop and disable."""
@@ -694,6 +702,9 @@ class Install:
             command += ["--proxy", source.proxy]
         if self.options.insecure:
             command.append("--insecure")
+        if self._runs() is not None:  # nothing but the agent itself may change its identity while it runs
+            self.service.pause()
+            self.undo.add("the pause of the agent", self.service.start)
         try:
             done = run(*command, given=token)
         except Failed as error:
@@ -815,10 +826,16 @@ class Install:
             status = self._status()
             running = bool(status and status.get("running") and status["pid"] != before)
             if running and status is not None:
-                reason = sending(status) or ""
+                held = (status.get("control") or {}).get("state") == "quarantined"
+                reason = "" if held else sending(status) or ""
                 if not reason:
                     self._tidy(current)
-                    say(f"done: agent {self._current()} runs and sends")
+                    does = (
+                        "waits: nothing is taken from it until it is accepted in the web application"
+                        if held
+                        else "sends"
+                    )
+                    say(f"done: agent {self._current()} runs and {does}")
                     say(f"  settings {self.config}, its own files {self.state}, log: {self.service.log()}")
                     if self.service.after_boot:
                         say("  " + self.service.after_boot.format(script=self.service.script))
@@ -862,8 +879,12 @@ def sending(status: dict[str, Any]) -> Optional[str]:
     """None if the agent's status says that what it sends arrives, else what keeps it."""
     if any(stream.get("last_ack") for stream in status.get("streams", {}).values()):
         return None
-    way = status.get("gateway") or status.get("kafka") or {}
-    return str(way.get("error") or "nothing was acknowledged yet")
+    line = status.get("control") or {}
+    way = status.get("kafka") or status.get("gateway") or {}
+    if not way.get("connected"):
+        where = way.get("bootstrap") or way.get("url") or "anywhere"
+        return str(line.get("error") or f"no connection to {where} yet")
+    return "nothing was acknowledged yet"
 
 
 def read_token(options: argparse.Namespace) -> Optional[str]:
