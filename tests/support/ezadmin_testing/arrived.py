@@ -17,10 +17,12 @@ from ezadmin_wire.signing import VerifyKey
 class Arrived:
     """Reads the data topics and keeps every line by (stream, epoch, seq); each batch is checked as the pipeline does.
 
-    ``others``: there may be batches of other hosts, which are passed over.
+    ``others``: there may be batches of other hosts, which are passed over. ``jobs``: the topic of jobs is read as well.
     """
 
-    def __init__(self, kafka: str, names: Names, host: str, public: bytes, *, others: bool = False) -> None:
+    def __init__(
+        self, kafka: str, names: Names, host: str, public: bytes, *, others: bool = False, jobs: bool = False
+    ) -> None:
         self._others = others
         self._host = host
         self._key = VerifyKey(public)
@@ -28,7 +30,7 @@ class Arrived:
         self._consumer = KafkaConsumer(
             bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False, metadata_max_age_ms=1000
         )
-        topics = (names.metrics, names.logs, names.state)
+        topics = (names.metrics, names.logs, names.state, *((names.jobs,) if jobs else ()))
         self._consumer.assign(
             [TopicPartition(t, p) for t in topics for p in self._consumer.partitions_for_topic(t) or ()]
         )

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -182,14 +182,21 @@ class GatewayUnderTest:
         assert answer.status_code == 200, answer.text
         return host
 
-    def command(self, host_id: str, seconds: float = 300, **more: Any) -> str:
-        """Put a signed command into the database, as the app does when it is confirmed; its id."""
+    def command(
+        self, host_id: str, seconds: float = 300, kind: str = "inventory", arguments: dict[str, Any] | None = None,
+        forged: Callable[[wire_commands.Command], wire_commands.SignedCommand] | None = None,
+    ) -> str:  # fmt: skip
+        """Put a signed command into the database, as the app does when it is confirmed; its id.
+
+        ``forged`` makes what is handed out instead, as who has the database, but not the key, could.
+        """
         at = utc_now()
         sent = wire_commands.Command(
-            id=str(uuid.uuid4()), run=str(uuid.uuid4()), attempt=1, kind="inventory", host=host_id, actor="kim",
+            id=str(uuid.uuid4()), run=str(uuid.uuid4()), attempt=1, kind=kind, host=host_id, actor="kim",
             not_before=format_time(at), not_after=format_time(at + timedelta(seconds=seconds)), nonce=secrets.token_hex(16),
+            arguments=arguments or {},
         )  # fmt: skip
-        signed = wire_commands.encode(self.command_key, sent)
+        signed = (forged or (lambda right: wire_commands.encode(self.command_key, right)))(sent)
         with self.work():
             times = {"created": at, "not_after": at + timedelta(seconds=seconds)}
             run = Run(id=sent.run, kind=sent.kind, arguments={}, actor_name="kim", source="cli", hosts=1, **times)
@@ -200,7 +207,7 @@ class GatewayUnderTest:
             )  # fmt: skip
             db.session.add(row)
             db.session.flush()
-            states.enter_queued([row], "kim")
+            states.note_queued([(row.id, row.digest)], at, "kim")
         return sent.id
 
     def state_of(self, command_id: str) -> str:

@@ -22,6 +22,8 @@ class CuttingProxy:
         self._closed = False
         self.blocked = False
         """While true, new connections are closed at once."""
+        self.divert: tuple[str, int] | None = None
+        """Where all new connections lead instead, as with a proxy that somebody else has taken over."""
         self.cuts = 0
         self.swallowed = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -65,7 +67,7 @@ class CuttingProxy:
                     raise ConnectionError("closed before it said where to")
                 head += data
             host, _, port = head.split(b" ")[1].decode().rpartition(":")
-            remote = socket.create_connection((host, int(port)), timeout=10)
+            remote = socket.create_connection(self.divert or (host, int(port)), timeout=10)
             remote.settimeout(None)
             client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         except OSError:

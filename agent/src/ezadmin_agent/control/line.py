@@ -189,6 +189,9 @@ class ControlLine(threading.Thread):
         if self._trouble.over("gateway"):
             log.info("the gateway %s answers again", self._config.gateway)
         new = self._heard(answer)
+        away = answer.json().get("retry_after")  # the gateway ends, and spreads those who come back
+        if isinstance(away, (int, float)) and 0 < away < 600:
+            return float(away)
         if new or not wait or time.monotonic() - begin >= QUICK:
             self._quick.reset()
             return 0.0
