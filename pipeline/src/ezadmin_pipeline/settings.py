@@ -60,7 +60,7 @@ class Settings:
     retry_past_index: float = 600.0
     """How long a line waits for an index of the past that refuses it, before it becomes a dead letter."""
     commit_interval: float = 2.0
-    bulk_bytes: int = 1 << 20
+    bulk_bytes: int = 2 << 20
     """Of one request, before compression. A worker holds up to ``bulk_in_flight`` + 2 of them, as lines, documents, body."""
     bulk_delay: float = 0.2
     bulk_in_flight: int = 3

@@ -52,7 +52,7 @@ _ID_CHECK = 5.0
 _STOP_WITHIN = 6.0
 _LOOK = 5.0
 """Seconds between two looks at how far behind the partitions are."""
-_COLLECT = 4 << 20
+_COLLECT = 16 << 20
 """Bytes of messages after which Python looks for cycles."""
 
 
