@@ -9,6 +9,7 @@ Everything that a run makes is undone if the run fails before the agent was enro
 from __future__ import annotations
 
 import argparse
+import base64
 import compileall
 import contextlib
 import fcntl
@@ -549,7 +550,7 @@ class Install:
                     self._step(
                         f"unpack into {self.prefix}/versions/{version}", lambda: self._unpack(source, files, version)
                     )
-                self._write_config()
+                self._write_config(token)
                 self._step(f"note what is done in {self.prefix}/installed", lambda: self._note(version))
                 if enrol and token is not None:
                     self._step("enrol this host", lambda: self._enrol(token, version, source))
@@ -629,7 +630,7 @@ class Install:
         for left in versions.glob(".new-*"):  # of a run that was killed
             remove(left)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=versions))
-        self.undo.add(f"{versions}/{version}", lambda: remove(new))
+        self.undo.add(str(new), lambda: remove(new))
         new.chmod(0o755)
         lib = new / "lib"
         for data in wheels:
@@ -666,12 +667,15 @@ class Install:
         new.rename(place)
         self.undo.add(f"{versions}/{version}", lambda: remove(place))
 
-    def _write_config(self) -> None:
+    def _write_config(self, token: Optional[str]) -> None:
         lines = [
             "# Settings of ezadmin's agent, yours to change: an upgrade keeps them. All of them: ezadmin-agent config example",
             f"state_dir = {json.dumps(str(self.state))}",
         ]
         if self.options.transport:
+            url = gateway_of(token) or SETTINGS["url"]
+            if url:  # the transport https needs to know where to, also before the enrolment says it
+                lines.append(f"gateway = {json.dumps(url)}")
             lines.append(f"transport = {json.dumps(self.options.transport)}")
 
         def make() -> None:
@@ -901,6 +905,16 @@ def read_token(options: argparse.Namespace) -> Optional[str]:
     if text and not text.startswith("ezt1."):
         raise Failed("that is no enrolment token: it begins with ezt1.", "copy the whole line from ezadmin")
     return text or None
+
+
+def gateway_of(token: Optional[str]) -> Optional[str]:
+    """The address of the gateway that the token names; what is damaged in it is told by whoever enrols with it."""
+    text = (token or "").partition("ezt1.")[2]
+    try:
+        found = json.loads(base64.urlsafe_b64decode(f"{text}===")[4:])["url"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def parser() -> argparse.ArgumentParser:
