@@ -13,12 +13,13 @@ import pytest
 
 from ezadmin_pipeline import alerts, clocks, engine, lines, rollups
 from ezadmin_pipeline.commits import CommitRecord
-from ezadmin_wire import batch, config, jobs, limits, state
+from ezadmin_wire import batch, commands, config, enrolment, jobs, limits, requests, state, upload
 from ezadmin_wire.deadletters import MAX_VALUE
 from ezadmin_wire.names import Names
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/contracts.md").read_text("utf-8")
+GATEWAY = ROOT / "cmdb/src/ezadmin_cmdb/gateway"
 NAMES = Names()
 DAY = "YYYY-MM-DD"
 
@@ -74,6 +75,24 @@ def alert_fields() -> set[str]:
     return {name for _, document in golden for name in document}
 
 
+def gateway_routes() -> set[str]:
+    """Method and path of each endpoint of the gateway."""
+    source = (GATEWAY / "app.py").read_text("utf-8")
+    found = re.findall(r'\broute\("(/[^"]+)", self\.\w+(?:, "([A-Z]+)")?\)', source)
+    return {f"{method or 'GET'} {path}" for path, method in found} | {
+        f"GET {path}" for path in re.findall(r'WebSocketRoute\("(/[^"]+)"', source)
+    }
+
+
+def gateway_reasons() -> set[str]:
+    """Why the gateway refuses, as it stands in its source, and in that of what its reasons come from."""
+    files = [*GATEWAY.glob("*.py"), *GATEWAY.with_name("enrolment").glob("*.py")]
+    source = "".join(file.read_text("utf-8") for file in files)
+    found = set(re.findall(r'(?:Problem|Refused)\(\s*\d+,\s*"([a-z_]+)"', source))
+    found |= set(re.findall(r'(?:why = |\d\d: )\(?"([a-z_]+)"', source))
+    return found | {"bad_authorization", "bad_upload", "failed", "retired", "quarantined"}
+
+
 INDICES = {
     NAMES.metrics_index(DAY),
     NAMES.logs_index(DAY),
@@ -102,6 +121,14 @@ EXPECTED: dict[str, list[set[str]]] = {
         | {lines.SAMPLE_RATE}
     ],
     "Counts": [rollup_fields()],
+    "The gateway": [gateway_routes()],
+    "Refusals": [gateway_reasons()],
+    "Enrolment": [
+        set(members(enrolment.Token)),
+        set(members(enrolment.EnrolRequest)),
+        set(members(enrolment.EnrolAnswer)),
+    ],
+    "Commands": [set(members(commands.Command))],
     "Commit records": [set(json.loads(CommitRecord("t", 0, "i").to_json()))],
 }
 
@@ -123,7 +150,16 @@ def test_headers_stand_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [config.HOST_STATES, config.RULE_ACTIONS, jobs.STATES, rollups.ROLLUPS, alerts.STATES, limits.COMPARISONS]
+    "words",
+    [
+        config.HOST_STATES,
+        config.RULE_ACTIONS,
+        jobs.STATES,
+        rollups.ROLLUPS,
+        alerts.STATES,
+        limits.COMPARISONS,
+        commands.KINDS,
+    ],
 )
 def test_words_that_a_member_may_have(words: tuple[str, ...]) -> None:
     *first, last = words
@@ -142,11 +178,16 @@ def test_limits_are_those_of_the_code() -> None:
         (lines.CREATED_AHEAD_MS, f"may be {lines.CREATED_AHEAD_MS / 3_600_000:.0f} h ahead of"),
         (lines.CREATED_BEHIND_MS, f"and {lines.CREATED_BEHIND_MS / 86_400_000:.0f} days behind the time"),
         (clocks.TOLERANCE, f"differs from Kafka's time by more than {clocks.TOLERANCE / 60:.0f} min"),
+        (upload.MAX_BATCHES, f"at most {upload.MAX_BATCHES} batches and {upload.MAX_BODY >> 20} MiB"),
+        (requests.WINDOW_SECONDS, f"good for {requests.WINDOW_SECONDS} s around its time"),
     ):
         assert text in " ".join(TEXT.split()), number
     assert int({t.name: t for t in NAMES.topics()}[NAMES.dlq].settings["max.message.bytes"]) > MAX_VALUE
 
 
 def test_contexts_of_signatures() -> None:
-    for context in (batch.CONTEXT, config.CONTEXT):
+    from ezadmin_cmdb.enrolment.services import ROTATE_CONTEXT
+
+    asked = (requests.CONTEXT, commands.CONTEXT, enrolment.CONTEXT_CLONE, ROTATE_CONTEXT)
+    for context in (batch.CONTEXT, config.CONTEXT, *asked):
         assert f"`{context}`" in TEXT
