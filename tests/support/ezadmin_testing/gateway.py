@@ -119,14 +119,14 @@ class GatewayUnderTest:
     def run(self, *arguments: str, status: int = 0) -> str:
         """A command of ``ezadmin-cmdb``; what it printed on standard output."""
         done = subprocess.run(
-            command(*arguments, "--config", self.config), capture_output=True, text=True, timeout=60, env=os.environ
+            command(*arguments, "--config", self.config), capture_output=True, text=True, timeout=300, env=os.environ
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
     def run_wrong(self, *arguments: str) -> str:
         """A command that fails; what it says on standard error."""
-        done = subprocess.run(command(*arguments, "--config", self.config), capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command(*arguments, "--config", self.config), capture_output=True, text=True, timeout=300)
         assert done.returncode == 1, done.stdout + done.stderr
         return done.stderr
 
@@ -139,7 +139,7 @@ class GatewayUnderTest:
     def start_gateway(self) -> None:
         """Start the gateway alone."""
         self.gateway.start()
-        wait_until(self.ready, 30, "the gateway answers")
+        wait_until(self.ready, 120, "the gateway answers")
 
     def ready(self) -> bool:
         """Whether it has read its configuration."""

@@ -17,13 +17,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 
 from ezadmin_cmdb.enrolment import services as enrolment
 from ezadmin_cmdb.gateway import bodies, signed, uploads
 from ezadmin_cmdb.gateway.database import Database
 from ezadmin_cmdb.gateway.directory import Directory, Reader
 from ezadmin_cmdb.gateway.limits import WrongTokens
+from ezadmin_cmdb.gateway.live import Live
 from ezadmin_cmdb.gateway.polls import Polls
 from ezadmin_cmdb.gateway.problems import Problem
 from ezadmin_cmdb.gateway.uploads import Uploads
@@ -60,6 +61,7 @@ class Gateway:
         self.uploads = Uploads(self.directory, settings.kafka, settings.names, self.counters)
         self.wrong_tokens = WrongTokens()
         self.downloads = Downloads(settings.gateway.files, settings.gateway.url, settings.gateway.ca_file)
+        self.live = Live(settings, core, self.database)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._known = asyncio.Event()
         self.reader = Reader(self.directory, settings.kafka, settings.names.config, self._changed)
@@ -83,6 +85,7 @@ class Gateway:
         tasks = [
             asyncio.create_task(self.polls.look_for_commands()),
             asyncio.create_task(self.polls.keep_lines()),
+            asyncio.create_task(self.live.look()),
         ]
         try:
             yield
@@ -300,6 +303,7 @@ class Gateway:
         """Figures in the format of Prometheus."""
         gauges = {
             "polls_waiting": self.polls.count,
+            "browsers": self.live.count,
             "hosts_known": len(self.directory),
             "upload_bytes_in_flight": self.uploads.bytes,
             "config_records_refused": self.directory.refused,
@@ -330,6 +334,7 @@ class Gateway:
             route("/ca.pem", self.ca),
             route("/health", self.health),
             route("/metrics", self.metrics),
+            WebSocketRoute("/ws", self.live.serve),
         ]
 
         async def unknown(request: Request, error: Exception) -> Response:

@@ -120,6 +120,7 @@ def run(settings: Settings) -> int:
         port=given.port,
         http="httptools",
         ws="websockets",
+        ws_max_size=64 << 10,
         lifespan="on",
         log_config=None,
         access_log=False,
