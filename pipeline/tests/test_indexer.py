@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import wait
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezadmin_pipeline.elastic import SignInRefused, Unavailable
-from ezadmin_pipeline.indexer import MAX_MOVED, Chunk, Indexer, move_field
+from ezadmin_pipeline.indexer import ASIDE, MAX_MOVED, Chunk, Indexer, move_field
 
 TODAY = "t-logs-2026.11.24"
 PAST = "t-logs-2026.11.20"
@@ -239,7 +240,7 @@ def test_an_index_of_the_past_is_waited_for_ten_minutes() -> None:
     clock.now += 590
     indexer.drain(turns(clock, 20, 0.1))
     assert not owner.dead
-    assert indexer.waiting_bytes > 0
+    assert indexer.waiting_bytes == 0, "they wait aside"
     clock.now += 20
     indexer.drain(turns(clock, 20))
     assert sorted(owner.dead) == [(0, "index_closed_exception", "closed"), (1, "index_closed_exception", "closed")]
@@ -255,6 +256,80 @@ def test_an_index_of_the_past_is_waited_for_ten_minutes() -> None:
     indexer.add(chunk_of(owner, [{}], PAST, first=5))
     indexer.drain(turns(clock, 20))
     assert (owner.lines, len(owner.dead)) == (2, 3)
+
+
+def late_and_new(today: Result, past: Result) -> tuple[Indexer, Owner, Clock, Scripted]:
+    """An indexer whose bulks have 1,000 bytes, and which met 100 lines of yesterday and one of today in turns."""
+    elastic = Scripted(lambda index, document: past if index == PAST else today)
+    indexer, owner, clock = setup(elastic, bulk_bytes=1000)
+    for turn in range(20):
+        indexer.add(chunk_of(owner, [{"message": "x" * 50}] * 5, PAST, first=10 * turn))
+        indexer.add(chunk_of(owner, [{}], TODAY, first=10 * turn + 9))
+        with suppress(GaveUp):
+            indexer.drain(turns(clock, 3, 0.1))
+        clock.now += 1
+    return indexer, owner, clock, elastic
+
+
+def test_closed_indices_of_the_past_do_not_hold_up_today() -> None:
+    indexer, owner, clock, elastic = late_and_new(STORED, REFUSED)
+    assert not indexer.busy
+    assert indexer.waiting_bytes == 0
+    waiting = 100 - len(owner.dead)
+    assert owner.lines == 20
+    assert 0 < waiting * 120 < 2 * ASIDE * 1000, "bounded"
+    elastic.judge = lambda index, document: STORED
+    clock.now += 10
+    indexer.drain(turns(clock, 20))
+    assert (owner.lines, len(owner.dead)) == (20 + waiting, 100 - waiting)
+
+
+@pytest.mark.parametrize(
+    ("today", "past"),
+    [
+        (STORED, BUSY),
+        (REFUSED, REFUSED),
+        (BUSY, REFUSED),
+    ],
+)
+def test_while_the_trouble_is_load_or_everywhere_reading_stops_and_nothing_dies(today: Result, past: Result) -> None:
+    indexer, owner, clock, elastic = late_and_new(today, past)
+    assert not owner.dead
+    assert indexer.busy
+    elastic.judge = lambda index, document: STORED
+    clock.now += 10
+    indexer.drain(turns(clock, 50))
+    assert (owner.lines, owner.dead, indexer.busy) == (120, [], False)
+
+
+def test_a_backlog_of_the_past_alone_has_its_ten_minutes() -> None:
+    elastic = Scripted(lambda index, document: REFUSED)
+    indexer, owner, clock = setup(elastic, bulk_bytes=1000)
+    indexer.add(chunk_of(owner, [{"message": "x" * 50}] * 100, PAST))
+    indexer.drain(turns(clock, 20, 0.1))
+    assert indexer.busy
+    indexer.relieve()
+    assert not owner.dead
+    clock.now += 600
+    indexer.drain(turns(clock, 20))
+    assert (len(owner.dead), indexer.busy) == (100, False)
+
+
+def test_what_waits_aside_can_be_given_up_for_the_rest() -> None:
+    elastic = Scripted(lambda index, document: REFUSED if index == PAST else STORED)
+    indexer, owner, clock = setup(elastic)
+    indexer.add(chunk_of(owner, [{}] * 3, PAST))
+    indexer.drain(turns(clock, 20, 0.1))
+    indexer.relieve()
+    assert not owner.dead, "nothing says that today's takes documents"
+    indexer.add(chunk_of(owner, [{}], first=3))
+    indexer.drain(turns(clock, 20, 0.1))
+    indexer.relieve()
+    assert sorted(owner.dead) == [(i, "index_closed_exception", "closed") for i in range(3)]
+    sent = len(elastic.requests)
+    clock.now += 1000
+    indexer.drain(turns(clock, 20))
+    assert (owner.lines, indexer.waiting_bytes, len(elastic.requests)) == (1, 0, sent)
 
 
 def test_an_index_of_the_past_is_waited_for_while_todays_refuses_too() -> None:

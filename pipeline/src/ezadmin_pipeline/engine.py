@@ -539,6 +539,8 @@ class Engine:
         for place in lost:
             self.drop(*place)
         self.indexer.drain(self._keep_alive)
+        if self.many:  # nothing more is read before a commit, and that would wait for an index of the past
+            self.indexer.relieve()
         self._write_pending(list(self.shards.values()))
         self._tell_alerts()
         ready = [

@@ -6,7 +6,9 @@ Errors are judged item by item:
 * 429, 5xx, a closed or missing index, one that cannot be made because the cluster is full of shards, a write block: the
   index refuses. That item alone is sent again: for ever if it
   belongs to today's index, or if today's index refuses as well; else for ``retry_past_index`` seconds since the index
-  began to refuse and was one of the past, and then it is a dead letter.
+  began to refuse and was one of the past, and then it is a dead letter. While today's index takes documents, items that
+  wait because one of the past is closed, blocked or not there hold no others up: :data:`ASIDE` bulks' worth of them
+  wait, what comes beyond is a dead letter at once.
 * ``failed to parse field [F]``: F moves to ``unmapped`` as a string and the item is sent again, up to 8 fields.
 * any other: a dead letter.
 
@@ -22,6 +24,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import chain, compress, repeat
 from operator import not_
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -31,10 +34,15 @@ import orjson
 from ezadmin_pipeline.elastic import Elastic, SignInRefused, Unavailable
 from ezadmin_pipeline.rollups import Tally
 from ezadmin_pipeline.window import Window
+from ezadmin_wire.batch import Batch
 
 _log = logging.getLogger(__name__)
 
 MAX_MOVED = 8
+ASIDE = 4
+"""How many times ``bulk_bytes`` may wait for indices of the past without counting as waiting."""
+_FLOWS = 60.0
+"""Seconds for which a document that today's index took says that it takes them."""
 _REFUSALS = frozenset({"index_closed_exception", "index_not_found_exception", "cluster_block_exception"})
 _FULL = "maximum normal shards open"  # of a validation_exception: an index that cannot be made now
 _FIELD = re.compile(r"failed to parse field \[([^\]]+)\]|object mapping for \[([^\]]+)\] tried to parse")
@@ -151,6 +159,7 @@ class Chunk:
 
     __slots__ = (
         "actions",
+        "aside",
         "attempt",
         "context",
         "documents",
@@ -165,6 +174,7 @@ class Chunk:
         "plain",
         "sampled",
         "tags",
+        "why",
     )
 
     def __init__(self, owner: Owner, offset: int, fresh: bool, context: Any) -> None:
@@ -183,6 +193,10 @@ class Chunk:
         self.attempt = 0
         self.moved = 0
         self.parked = False
+        self.aside = False
+        """Whether a parked line waits for something else than for load to get less."""
+        self.why = ("", "")
+        """Of a parked line: type and reason of the error."""
 
     def set_plain(self, plain: Plain) -> None:
         """Take lines that go as they came; there are no others yet."""
@@ -277,7 +291,10 @@ class Indexer:
         self._in_flight: dict[Future[_Outcome], tuple[list[Chunk], float]] = {}
         self._retries: list[tuple[float, int, Chunk]] = []
         self._retry_bytes = 0
-        self._parked = 0
+        self._parked = self._aside = 0
+        """Lines that wait for an index of the past; bytes of those that wait aside."""
+        self._flowed = float("-inf")
+        """When today's index last took a document while something waited aside."""
         self._order = itertools.count()
         self._refused: dict[str, float] = {}
         self.away: str | None = None
@@ -294,8 +311,8 @@ class Indexer:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes taken and not yet settled, without those in flight."""
-        return self._buffered + self._retry_bytes
+        """Bytes taken and not yet settled, without those in flight, and those that wait aside."""
+        return self._buffered + self._retry_bytes - min(self._aside, ASIDE * self._bulk_bytes)
 
     @property
     def busy(self) -> bool:
@@ -325,6 +342,23 @@ class Indexer:
             if self._pool is None and not self._buffer and self._retries:
                 self._send_due(force=True)
 
+    def relieve(self) -> None:
+        """Make dead letters of the lines that wait aside, if today's index takes documents: these must not wait for those."""
+        if not self._flows():
+            return
+        aside = [chunk for _, _, chunk in self._retries if chunk.aside]
+        self._retries = [entry for entry in self._retries if not entry[2].aside]
+        heapq.heapify(self._retries)
+        self._retry_bytes -= self._aside
+        self._parked -= len(aside)
+        self._aside = 0
+        for chunk in aside:
+            if chunk.owner.live:
+                chunk.owner.died(chunk, 0, *chunk.why)
+
+    def _flows(self) -> bool:
+        return self._clock() - self._flowed < _FLOWS
+
     def close(self) -> None:
         """Stop the threads; what is in flight is left to its fate."""
         if self._pool is not None:
@@ -347,6 +381,8 @@ class Indexer:
             length = chunk.size()
             self._retry_bytes -= length
             self._parked -= chunk.parked
+            if chunk.aside:
+                self._aside -= length
             if not chunk.owner.live:
                 continue
             batch.append(chunk)
@@ -413,8 +449,11 @@ class Indexer:
         delay = min(_LAST_DELAY, _FIRST_DELAY * 2**chunk.attempt)
         chunk.attempt = min(chunk.attempt + 1, 10)
         heapq.heappush(self._retries, (self._clock() + delay, next(self._order), chunk))
-        self._retry_bytes += chunk.size()
+        size = chunk.size()
+        self._retry_bytes += size
         self._parked += chunk.parked
+        if chunk.aside:
+            self._aside += size
 
     def _settle(self, chunks: list[Chunk], status: int, answer: Any) -> bool:
         """Judge an answer; returns whether it refused lines for load."""
@@ -431,6 +470,8 @@ class Indexer:
             for chunk in chunks:
                 for index in self._refused.keys() & set(chunk.indices) if self._refused else ():
                     del self._refused[index]
+                if self._parked and any(index >= self._current_index(index) for index in set(chunk.indices)):
+                    self._flowed = self._clock()
                 if chunk.owner.live:
                     chunk.owner.settled(chunk.count)
             return False
@@ -459,6 +500,8 @@ class Indexer:
         index = chunk.indices[i]
         if status in (200, 201, 409):
             self._refused.pop(index, None)
+            if self._parked and index >= self._current_index(index):
+                self._flowed = self._clock()
             if status == 409 and chunk.fresh:
                 chunk.owner.conflicted(chunk, i)
             chunk.owner.settled(1)
@@ -480,14 +523,22 @@ class Indexer:
         if index not in self._refused:
             _log.warning("index %s refuses documents, they wait: %s: %s", index, kind, reason)
         if index >= current:
+            self._flowed = float("-inf")
             self._refused[index] = now  # at midnight, when it becomes one of the past, its time begins
         else:
             if current in self._refused:  # the trouble is not this index alone
                 self._refused[index] = now
-            if now - self._refused.setdefault(index, now) >= self._retry_past_index:
+            over = now - self._refused.setdefault(index, now) >= self._retry_past_index
+            aside = kind in _REFUSALS or _FULL in reason
+            many = aside and self._aside + single.size() > ASIDE * self._bulk_bytes
+            if over or (many and self._flows()):
                 chunk.owner.died(chunk, i, kind, reason)
                 return
             single.parked = True
+            single.aside = aside
+            single.why = (kind, reason)
+            if isinstance(single.context, Batch):  # it may wait for minutes, and the rest of its message need not
+                single.context = replace(single.context, value=b"")
         self._retry(single)
 
     def _move(self, chunk: Chunk, i: int, field: str, kind: str, reason: str) -> None:
