@@ -137,7 +137,7 @@ def test_it_stands_in_history_and_audit() -> None:
     )  # fmt: skip
     entry = db.session.scalar(select(AuditEntry).where(AuditEntry.object_id == run.id))
     assert entry is not None
-    assert (entry.actor, entry.object_type, entry.action) == ("kim", "command_run", "create")
+    assert (entry.actor, entry.object_type, entry.action) == ("kim", "command", "create")
 
 
 def test_who_may_for_which_hosts() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ezadmin_testing.commands import signer
 from ezadmin_testing.described import (
     KIM,
     PASSWORD,
@@ -28,12 +29,13 @@ from ezadmin_testing.described import (
 )
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes.models import Change
+from ezadmin_cmdb.commands.models import Command
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.describe import services
 from ezadmin_cmdb.describe.description import Description, find, known
@@ -43,10 +45,9 @@ from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rights import permissions
 from ezadmin_cmdb.rights.models import Denial
 from ezadmin_cmdb.rights.services import rights_of
-from ezadmin_cmdb.settings import CommandSettings, Gateway
+from ezadmin_cmdb.settings import Gateway
 from ezadmin_cmdb.web.access import PUBLIC, SIGNED_IN, check_routes, need_of, needs, routes
 from ezadmin_wire.names import Names
-from ezadmin_wire.signing import SigningKey
 
 BY_HAND = {
     "static GET": PUBLIC,
@@ -104,6 +105,22 @@ BY_HAND = {
     "api_enrolment.revoke_token POST": "enrolment_token.change",
     "api_enrolment.accept_host POST": "host.change",
     "api_enrolment.reject_host POST": "host.change",
+    "commands.confirm GET": "command.view",
+    "commands.confirm POST": "command.view",
+    "commands.send POST": "command.view",
+    "commands.show GET": "command.view",
+    "commands.matrix GET": "command.view",
+    "commands.cancel POST": "command.view",
+    "commands.again POST": "command.view",
+    "commands.of_host GET": "command.view",
+    "commands.configuration GET": "agent_config.view",
+    "api_command_actions.api_send POST": "command.view",
+    "api_command_actions.api_preview POST": "command.view",
+    "api_command_actions.api_hosts GET": "command.view",
+    "api_command_actions.api_cancel POST": "command.view",
+    "api_command_actions.api_again POST": "command.view",
+    "api_command_actions.api_of_host GET": "command.view",
+    "api_command_actions.api_configuration GET": "agent_config.view",
     "search.page GET": SIGNED_IN,
     "search.suggest GET": SIGNED_IN,
     "api_search.search GET": SIGNED_IN,
@@ -140,7 +157,10 @@ PAGE_ACTIONS = {
     "import_file": "change", "job": "change", "job_errors": "change", "deletion": "delete",
 }  # fmt: skip
 API_METHODS = {"GET": "view", "POST": "change", "PATCH": "change", "DELETE": "delete"}
-NOT_ABOUT_ONE = ("bulk", "bulk-delete", "import", "errors.csv", "options", "filter", "count", "decide", "decisions")
+NOT_ABOUT_ONE = (
+    "bulk", "bulk-delete", "import", "errors.csv", "options", "filter", "count", "decide", "decisions", "/commands",
+    "/commands/export.csv", "/send",
+)  # fmt: skip
 """Endings of routes whose answer names no host."""
 BODIES = {
     "hosts_values.declare_value": {"value": "S1"},
@@ -150,6 +170,10 @@ BODIES = {
     "api_enrolment.create_token": {"name": "x"},
 }
 """What routes written by hand want to be sent."""
+ALL_THAT_MATCH = {"kind": "inventory", "filter": "q=", "all": "true"}
+"""A command to all hosts for which one may send it."""
+MORE = {"command.view": ["command.inventory"]}
+"""What else a route needs: which kind of command it is stands in the request."""
 ONLY_ADMINISTRATORS = {
     "users.reset_password POST", "users.unlock POST", "users.reset_second_factor POST", "users.end_sessions POST",
 }  # fmt: skip
@@ -174,10 +198,10 @@ def expected(endpoint: str, method: str) -> str | None:
 def app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     names = Names(f"t{secrets.token_hex(5)}")
     folder = tmp_path_factory.mktemp("web")
-    commands = CommandSettings(public_key=SigningKey.generate().public.hex())
-    more = {"gateway": Gateway(url="https://gateway.example"), "commands": commands, "names": names}
-    with application(database, folder, kafka=stack.kafka, elasticsearch=stack.elasticsearch, **more) as app:
-        yield app
+    with signer(folder) as commands:
+        more = {"gateway": Gateway(url="https://gateway.example"), "commands": commands, "names": names}
+        with application(database, folder, kafka=stack.kafka, elasticsearch=stack.elasticsearch, **more) as app:
+            yield app
 
 
 PEOPLE = ("nobody", "without", "elsewhere", "right")
@@ -211,6 +235,7 @@ class World:
             with self.app.app_context(), unit_of_work():
                 about_hosts = need not in (PUBLIC, SIGNED_IN) and permissions.find(need).hosts
                 names = [] if need in (PUBLIC, SIGNED_IN) else [need, *(["host.view"] if about_hosts else [])]
+                names += MORE.get(need, [])
                 names += [find(one.to).view for one in d.references()] if d and not about_hosts else []
                 self._person(name, names, 1 if about_hosts else None)
             self.clients[name] = sign_in(self.app, name)
@@ -251,6 +276,10 @@ def model_of(endpoint: str) -> Description | None:
     blueprint = endpoint.partition(".")[0]
     if blueprint in ("api", "quarantine"):
         return by_path["hosts"]
+    if endpoint in ("commands.configuration", "api_command_actions.api_configuration"):
+        return None
+    if blueprint == "api_command_actions":
+        return by_path["commands"]
     if endpoint == "api_enrolment.revoke_token":
         return by_path["enrolment-tokens"]
     if blueprint == "api_datacenter":
@@ -277,6 +306,11 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
     if action in ("accept", "reject", "accept_host", "reject_host"):
         with app.app_context(), unit_of_work():
             hosts.set_state(KIM, make("host", n), "quarantined")
+    if action in ("again", "api_again"):
+        with app.app_context(), unit_of_work():
+            db.session.execute(update(Command).where(Command.run == str(object_id)).values(state="failed"))
+    if endpoint == "commands.confirm" and method == "GET":
+        return client.get(path, query_string=ALL_THAT_MATCH)
     if method == "GET" and "job_id" not in rule:
         return client.get(path, query_string={"units": 1} if endpoint == "api_datacenter.space" else None)
     signed_in = client.get("/account").status_code == 200
@@ -294,11 +328,18 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
             asked: dict[str, Any] = {"items": [body(d, new_form(d, n))]} if method == "POST" else {"filter": ""}
             asked |= {"set": body(d, dict(SAMPLES[d.name].change))} if method == "PATCH" else {}
         return client.open(path, method=method, json={**asked, "dry_run": True}, headers={"X-CSRFToken": guard})
+    if "command" in endpoint and action in ("confirm", "send", "api_send", "api_preview"):
+        asked = {"kind": "inventory", "filter": "q="}
+        meant = client.post("/api/v1/commands/preview", json=asked, headers={"X-CSRFToken": guard}).json
+        count = {"expected": (meant or {}).get("count", 0)}
+        if rule.startswith("/api/"):
+            return client.post(path, json=asked | count, headers={"X-CSRFToken": guard})
+        return client.post(path, data={"csrf_token": guard, **ALL_THAT_MATCH, **count})
     if rule.startswith("/api/"):
         given: dict[str, Any] = BODIES.get(endpoint, {})
         if d is not None and action == "changes" and method == "POST":
             return client.post(path, json={"change": change_of(world, d, object_id)}, headers={"X-CSRFToken": guard})
-        if d is not None and method in ("POST", "PATCH"):
+        if d is not None and method in ("POST", "PATCH") and d.name != "command":
             with app.app_context(), unit_of_work():
                 if method == "POST":
                     prepare(d.name, n)

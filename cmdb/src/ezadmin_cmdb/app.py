@@ -17,6 +17,7 @@ from ezadmin_cmdb.audit import description as _audit
 from ezadmin_cmdb.audit import models as _audit_models
 from ezadmin_cmdb.changes import description as _change_records
 from ezadmin_cmdb.changes import models as _changes
+from ezadmin_cmdb.commands import description as _commands
 from ezadmin_cmdb.commands import models as _command_models
 from ezadmin_cmdb.configs import description as _configs
 from ezadmin_cmdb.configs import models as _config_models
@@ -70,6 +71,7 @@ MODELS = (
 DESCRIBED = (
     _host_description,
     _drifts,
+    _commands,
     _configs,
     _sites,
     _rooms,
@@ -124,6 +126,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.accounts import directory, provider
     from ezadmin_cmdb.accounts import views as account_views
     from ezadmin_cmdb.changes import views as change_views
+    from ezadmin_cmdb.commands import views as command_views
     from ezadmin_cmdb.datacenter import views as datacenter_views
     from ezadmin_cmdb.describe import pages, scope
     from ezadmin_cmdb.enrolment import services as enrolment
@@ -167,6 +170,7 @@ def create_app(settings: Settings) -> Flask:
         account_views.users,
     ):
         app.register_blueprint(blueprint)
+    app.register_blueprint(command_views.bp)
     app.register_blueprint(enrolment_views.bp)
     app.register_blueprint(enrolment_views.quarantine)
     app.register_blueprint(filter_views.bp)
@@ -190,6 +194,9 @@ def create_app(settings: Settings) -> Flask:
         menus=menus.shown,
         seen=lambda field, obj: scope.seen(signin.current_actor(), field, obj),
         enrolment_of=enrolment.about,
+        commands_of=command_views.on_a_hosts_page,
+        commands_sendable=command_views.sendable,
+        configs_differing=command_views.differing,
         locked_until=guards.locked_until,
         has_second_factor=second_factor.is_on,
         sessions_of=accounts.sessions_of,

@@ -24,6 +24,7 @@ from ezadmin_cmdb.actor import Actor, cli_actor
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.audit.commands import audit_commands
 from ezadmin_cmdb.backup.commands import backup_commands
+from ezadmin_cmdb.commands.commands import command_commands
 from ezadmin_cmdb.database import NO_SUCH_TABLE, db, error_code, unavailable, unit_of_work
 from ezadmin_cmdb.enrolment.commands import add_host_commands
 from ezadmin_cmdb.enrolment.commands import token_commands as enrolment_token_commands
@@ -352,6 +353,7 @@ def _label(text: str) -> tuple[str, str | None]:
 
 cli.add_command(grafana_commands)
 cli.add_command(signer_commands)
+cli.add_command(command_commands(command_with_app))
 cli.add_command(kafka_commands(command))
 cli.add_command(agent_commands)
 cli.add_command(rules_commands(command_with_app))

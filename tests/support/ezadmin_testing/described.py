@@ -27,6 +27,7 @@ from ezadmin_cmdb.actor import cli_actor
 from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.audit.models import AuditEntry
 from ezadmin_cmdb.changes.models import Change
+from ezadmin_cmdb.commands.models import Run
 from ezadmin_cmdb.database import Base, db, utc_now
 from ezadmin_cmdb.describe import services
 from ezadmin_cmdb.describe.description import Description, find
@@ -37,6 +38,7 @@ from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rights.models import Denial
 from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 from ezadmin_cmdb.webhooks.models import Delivery
+from ezadmin_testing.commands import queued
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.state import Inventory
 from ezadmin_wire.times import now
@@ -96,6 +98,12 @@ def host_id(n: int) -> str:
 
 def _host(n: int) -> Any:
     return hosts.add(KIM, host_id(n), f"Host {n}", SigningKey.generate().public.hex(), {"rack": f"r{n}"})
+
+
+def _command(n: int) -> Any:
+    command = queued(host_id(n))
+    db.session.flush()
+    return db.session.get_one(Run, command.run)
 
 
 def _change(n: int) -> Any:
@@ -162,6 +170,16 @@ def _added(made: Any) -> Any:
 SAMPLES: dict[str, Sample] = {
     "host": Sample(make=_host, form=lambda n: {"name": f"Host {n}", "state": "active"}, change={"state": "quarantined"}),
     "drift": Sample(needs=("host",), make=_drift),
+    "agent": Sample(make=_host),
+    "command": Sample(needs=("host",), make=_command),
+    "agent_config": Sample(
+        needs=("host_group",),
+        form=lambda n: {
+            "name": f"Configuration {n}", "group": f"Group {n}", "priority": "5", "active": "true",
+            "content": f'[[logs]]\npath = "/var/log/{n}.log"\nmin_level = "warning"',
+        },
+        change={"priority": "7"},
+    ),
     "contact": Sample(
         form=lambda n: {
             "name": f"Contact {n}", "kind": "person", "email": f"c{n}@example.com", "phone": "+82 2 123-4567",

@@ -35,7 +35,8 @@ KINDS = {
     for kind in (
         Kind(
             wire.INVENTORY, _l("Collect inventory now"), _l("The agent looks at its host and reports at once."),
-            declare("command.inventory", _l("Commands: collect inventory"), hosts=True), timedelta(hours=1), "arrow-repeat",
+            declare("command.inventory", _l("Commands: collect inventory"), hosts=True), timedelta(hours=1),
+            "arrow-counterclockwise",
         ),
         Kind(
             wire.SAMPLE, _l("Sample faster"), _l("The agent takes its figures more often for a while, then as before."),
@@ -45,7 +46,7 @@ KINDS = {
         Kind(
             wire.CONFIGURE, _l("Send configuration"),
             _l("The agent takes the managed configuration of its host in place of the one it has."),
-            declare("command.configure", _l("Commands: send configuration"), hosts=True), timedelta(days=7), "sliders",
+            declare("command.configure", _l("Commands: send configuration"), hosts=True), timedelta(days=7), "journal-text",
         ),
         Kind(
             wire.ROTATE_KEY, _l("Rotate key"), _l("The agent makes a new key for itself; the old one is revoked later."),
@@ -54,10 +55,10 @@ KINDS = {
         Kind(
             wire.STOP, _l("Stop"),
             _l("The agent ends what commands began and takes no other command until it is resumed. It goes on reporting."),
-            _STOP, timedelta(days=7), "stop-circle", asked=(("reason", _l("Reason"), ""),), severe=True,
+            _STOP, timedelta(days=7), "pause-circle-fill", asked=(("reason", _l("Reason"), ""),), severe=True,
         ),
         Kind(
-            wire.RESUME, _l("Resume"), _l("The agent takes commands again."), _STOP, timedelta(days=1), "play-circle",
+            wire.RESUME, _l("Resume"), _l("The agent takes commands again."), _STOP, timedelta(days=1), "check-circle-fill",
             asked=(("reason", _l("Reason"), ""),),
         ),
     )

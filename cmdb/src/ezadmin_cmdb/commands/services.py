@@ -46,6 +46,13 @@ SHOWN_NAMES = 50
 """Of a run, in its change record."""
 
 
+ENDED_BADLY = (states.FAILED, states.EXPIRED, states.REFUSED, states.LOST)
+
+
+class Refused(Conflict):
+    """The signer signs nothing of this."""
+
+
 class SignerAway(DomainError):
     """The signer cannot be reached; nothing was sent."""
 
@@ -174,7 +181,7 @@ def send(
         "kind": run.kind, "arguments": given, "hosts": len(chosen), "names": names, "filter": run.chosen or None,
         "not_after": format_time(run.not_after),
     }  # fmt: skip
-    changes.record(actor, "command_run", run.id, str(kind.title), None, after)
+    changes.record(actor, "command", run.id, str(kind.title), None, after)
     return run
 
 
@@ -255,7 +262,7 @@ def _signed(commands: Sequence[wire.Command]) -> list[wire.SignedCommand]:
     except client.SignerRefuses as error:
         if error.reason == "too_many":
             raise TooManyRequests(str(error), 60) from error
-        raise Conflict(_("The signer refuses: %(text)s", text=str(error))) from error
+        raise Refused(_("The signer refuses: %(text)s", text=str(error))) from error
 
 
 # -- what is there ---
@@ -325,6 +332,23 @@ def counts(run_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     return found
 
 
+def names(actor: Actor, run_ids: Sequence[str], most: int) -> dict[str, list[tuple[str, str]]]:
+    """(Id, name) of the first hosts of each run that the actor may see. One query."""
+    place = func.row_number().over(partition_by=Command.run, order_by=Command.host_name).label("place")
+    rows = (
+        visible(actor)
+        .where(Command.run.in_(run_ids), Command.attempt == 1)
+        .with_only_columns(Command.run, Command.host_id, Command.host_name, place)
+        .subquery()
+    )
+    found: dict[str, list[tuple[str, str]]] = {run_id: [] for run_id in run_ids}
+    for run_id, host_id, name, _place in db.session.execute(
+        select(rows).where(rows.c.place <= most).order_by(rows.c.place)
+    ):
+        found[run_id].append((host_id, name))
+    return found
+
+
 def of_host(actor: Actor, host: Host, limit: int) -> Sequence[Command]:
     """The newest commands of a host; none if the actor may not see them."""
     if not rights.may(actor, COMMAND_VIEW):
@@ -363,9 +387,9 @@ def again(actor: Actor, run: Run, expected: int | None = None) -> int:
     Each gets a new command with the next attempt's number. Raises Conflict if there are none, or not ``expected`` ones.
     """
     kind = kind_of(run.kind)
-    ended_badly = (states.FAILED, states.EXPIRED, states.REFUSED, states.LOST)
-    ids = [one.host_id for one in latest(actor, run) if one.state in ended_badly]
-    attempts = {one.host_id: one.attempt for one in latest(actor, run)}
+    newest = latest(actor, run)
+    ids = [one.host_id for one in newest if one.state in ENDED_BADLY]
+    attempts = {one.host_id: one.attempt for one in newest}
     still_there = hosts.visible(actor, kind.permission).with_only_columns(Host.id).where(Host.id.in_(ids))
     there = tuple(db.session.scalars(still_there))
     chosen = targets(actor, kind, Choice(there)).hosts if there else []

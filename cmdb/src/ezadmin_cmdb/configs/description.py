@@ -41,7 +41,7 @@ CONFIG = register(
         model=AgentConfig,
         title=_l("Agent configuration"),
         titles=_l("Agent configurations"),
-        icon="sliders",
+        icon="journal-text",
         menu="agents",
         order=("-priority", "name"),
         checks=[_check],
@@ -59,13 +59,13 @@ CONFIG = register(
                 name="priority", label=_l("Priority"), required=True, least=-1000, most=1000,
                 help=_l("Where two say something about the same source, the higher one holds."),
             ),
-            fields.Boolean(name="active", label=_l("Active"), required=True),
+            fields.Boolean(name="active", label=_l("Active")),
             fields.Number(
                 name="revision", label=_l("Version"), editable=False, help=_l("Counts the changes of what agents see.")
             ),
             fields.Text(
                 name="content", label=_l("Content"), length=services.MAX_BYTES, lines=True, required=True, sortable=False,
-                listed=False, tabular=False, searched=True,
+                listed=False, searched=True,
                 help=_l("TOML as in the agent's own file: tables [[logs]] with path or source, then min_level, exclude, mask …"),
             ),
             fields.Text(name="note", label=_l("Note"), length=255, searched=True),

@@ -45,7 +45,8 @@ class Host(Placed, Covered, Base):
 
     The columns of what agents observe have the value that holds; :mod:`.values` says why. ``observed``: what the agent
     reported, ``{field: [value, since]}``. ``inventory_collected`` and ``agent_collected``: when the agent looked, of the
-    newest document taken. ``agent_config_wanted``: the version of the managed configuration that it is to have. ``member_of``: names by ids of the groups that it is in, as the worker found them last.
+    newest document taken. ``agent_config_wanted``: the version of the managed configuration that it is to have.
+    ``member_of``: names by ids of the groups that it is in, as the worker found them last.
     """
 
     __tablename__ = "hosts"

@@ -101,6 +101,7 @@ def _store_status(host: Host, document: wire.AgentStatus) -> bool:
     host.agent_lines_dropped = document.lines_dropped
     host.agent_rss_bytes = document.rss_bytes
     host.agent_cpu_pct = document.cpu_pct
+    host.agent_transport = document.transport
     if states.wakes(host, collected):
         with changing(agent_actor(host.id), host):
             states.wake(host)
