@@ -6,7 +6,10 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,16 +17,21 @@ from typing import Any
 import pytest
 from ezadmin_testing import simulated_hosts
 from ezadmin_testing.certificates import Authority
+from ezadmin_testing.described import application
 from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import Process, wait_until
 from ezadmin_testing.secured import SecuredElastic, SecuredKafka, password_file, toml
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import TopicAuthorizationFailedError
 
+from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
+from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.kafka_access import users as kafka_users
 from ezadmin_cmdb.kafka_access.rights import rights as needed
 from ezadmin_cmdb.kafka_access.rights import users
 from ezadmin_cmdb.kafka_access.setup import setup
+from ezadmin_cmdb.kafka_access.users import KafkaUserKeeper, Refused
 from ezadmin_cmdb.outbox.publisher import read_topic
 from ezadmin_cmdb.status.kafka import KafkaProbe
 from ezadmin_pipeline.elastic import ElasticClient
@@ -370,3 +378,92 @@ def test_check_with_least_rights(kafka: SecuredKafka, elastic: SecuredElastic, f
     found = check({**good_kafka, **wrong}, {**good_elastic, **wrong})
     assert "mend user, password" in found[f"kafka {kafka.sasl}"]["text"]
     assert "answered 401" in found[f"elasticsearch {elastic.url}"]["text"]
+
+
+def test_a_user_for_each_host(kafka: SecuredKafka, names: Names, set_up: None, database: str, tmp_path: Path) -> None:
+    """Made by the worker from what enrolment left in the database; gone with the host's rights."""
+    host = str(uuid.uuid4())
+    cmdb = KafkaConnection.parse(kafka.table("ezadmin-cmdb"), "cmdb")
+
+    def signed_in(password: str) -> KafkaConnection:
+        file = tmp_path / f"{password[:8]}.password"
+        file.touch(0o600)
+        file.write_text(password)
+        return KafkaConnection.parse({**kafka.table(HOST_USER), "user": host, "password_file": str(file)}, "agent")
+
+    with application(database, tmp_path) as app:
+        settings = replace(app.extensions["ezadmin_settings"], kafka=cmdb)
+        keeper = KafkaUserKeeper(app, settings, threading.Event())
+        with app.app_context():
+            with unit_of_work():
+                db.session.add(Host(id=host, name="web01", state="active"))
+                first = kafka_users.make(host)
+            assert "invalid credentials" in signed_in(first).trouble(), "Kafka does not know it yet"
+            assert keeper.round()
+            assert not keeper.round(), "nothing is left to do"
+            assert signed_in(first).trouble() == ""
+
+            producer = KafkaProducer(**signed_in(first).options(), max_block_ms=10_000)
+            producer.send(names.metrics, b"x", key=host.encode()).get(timeout=20)
+            with pytest.raises(TopicAuthorizationFailedError):
+                producer.send(names.config, b"x", key=b"rules").get(timeout=20)
+            producer.close()
+
+            with unit_of_work():
+                second = kafka_users.make(host)
+            assert keeper.round()
+            assert signed_in(second).trouble() == ""
+            assert "invalid credentials" in signed_in(first).trouble(), (
+                "enrolled again: the old password is worth nothing"
+            )
+
+            with unit_of_work():
+                db.session.get_one(Host, host).state = "revoked"
+            assert keeper.round()
+            assert not keeper.round()
+            assert "invalid credentials" in signed_in(second).trouble()
+
+            with unit_of_work():
+                db.session.delete(db.session.get_one(Host, host))
+                kafka_users.make(host)  # came in between
+            assert keeper.round(), "who was never told of cannot be forgotten, and holds nothing up"
+            assert not keeper.round()
+
+            with unit_of_work():
+                db.session.add(Host(id=host, name="web01", state="active"))
+                kafka_users.make(host)
+            weaker = KafkaConnection.parse(kafka.table("ezadmin-pipeline"), "pipeline")
+            weak = KafkaUserKeeper(app, replace(settings, kafka=weaker), threading.Event())
+            with pytest.raises(Refused, match=host):
+                weak.round()
+            weak._disconnect()
+        keeper._disconnect()
+
+
+def test_setup_says_what_it_may_not(kafka: SecuredKafka, names: Names, tmp_path: Path) -> None:
+    administrator = tmp_path / "administrator.toml"
+    administrator.write_text("[kafka]\n" + toml(kafka.table("ezadmin-pipeline")))
+    config = tmp_path / "cmdb.toml"
+    config.write_text(
+        'database = "mysql+pymysql://u:p@127.0.0.1:1/x"\nconfig_signing_key = "none"\n[kafka]\nbootstrap = "127.0.0.1:1"\n'
+    )
+    command = [sys.executable, "-m", "ezadmin_cmdb.main", "kafka", "setup", "--config", str(config)]
+    done = subprocess.run(
+        [*command, "--as", str(administrator), "--passwords", str(tmp_path / "new")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Kafka does not let this user read the rights" in done.stderr
+    assert "super.users" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists(), "no password is made that Kafka does not know"
+    administrator.write_text("x = 1\n")
+    done = subprocess.run(
+        [*command, "--as", str(administrator), "--passwords", str(tmp_path / "new")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "administrator.toml: write a table [kafka]" in done.stderr

@@ -114,9 +114,10 @@ def _there(admin: Any) -> dict[str, ACL]:
         ACLPermissionType.ANY,
         ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
     )
-    found, error = admin.describe_acls(anything)
-    if getattr(error, "errno", 0):
-        raise SetupRefused(_refused(error, "read the rights"))
+    try:
+        found, _ = admin.describe_acls(anything)
+    except KafkaError as error:
+        raise SetupRefused(_refused(type(error).__name__, "read the rights")) from error
     return {_text(acl): acl for acl in found}
 
 
@@ -124,7 +125,7 @@ def _make(admin: Any, missing: list[ACL]) -> None:
     failed = admin.create_acls(missing)["failed"] if missing else []
     if failed:
         acl, error = failed[0]
-        raise SetupRefused(_refused(error, f"make the right {_text(acl)}"))
+        raise SetupRefused(_refused(error, f"make the right {_text(acl)!r}"))
 
 
 def _set_passwords(admin: Any, names: list[str], folder: Path) -> None:
