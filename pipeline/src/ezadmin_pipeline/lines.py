@@ -55,9 +55,14 @@ _SUSPECTS = [
     re2.compile(expression, _BYTES)  # three to ten times faster than looking for bytes with Python's own means
     for expression in (
         rb'"(?:host|agent|labels)\.',
+        rb'\."\s*:',  # Elasticsearch drops dots at the end of a name: "event." is "event"
+    )
+]
+_ESCAPED_SUSPECTS = [
+    re2.compile(expression, _BYTES)
+    for expression in (
         rb'(?s)\\u(?:[^"\\]|\\.)*"\s*:',  # escapes in a name
         rb"\\u[dD][89a-fA-F]",  # halves of a pair, which may lack the other
-        rb'\."\s*:',  # Elasticsearch drops dots at the end of a name: "event." is "event"
     )
 ]
 _ESCAPE = re2.compile(rb"\\u", _BYTES)
@@ -158,7 +163,7 @@ def _bounds(ten_minutes: int) -> tuple[str, str]:
 
 def escaped(value: bytes) -> bool:
     """Whether characters may be written as ``\\u`` in ``value``."""
-    return _ESCAPE.search(value) is not None
+    return b"\\" in value and _ESCAPE.search(value) is not None
 
 
 def suspicious(value: bytes) -> bool:
@@ -168,6 +173,8 @@ def suspicious(value: bytes) -> bool:
     so ``host`` could be written with them, and the peek does not look at what it passes over.
     """
     if any(suspect.search(value) for suspect in _SUSPECTS):
+        return True
+    if b"\\" in value and any(suspect.search(value) for suspect in _ESCAPED_SUSPECTS):
         return True
     if value.isascii():
         return False

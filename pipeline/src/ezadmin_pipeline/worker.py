@@ -52,6 +52,12 @@ _ID_CHECK = 5.0
 _STOP_WITHIN = 6.0
 _LOOK = 5.0
 """Seconds between two looks at how far behind the partitions are."""
+_HEAR = 0.2
+"""Seconds between two looks at the config topic."""
+_FEW, _MANY = 20, 500
+"""Messages to take from Kafka's client at once at least, and at most."""
+_POLL = 2 << 20
+"""Bytes of messages to take from Kafka's client at once, for each time costs as much as some messages."""
 _COLLECT = 16 << 20
 """Bytes of messages after which Python looks for cycles."""
 
@@ -162,6 +168,8 @@ class Worker:
         self._next_id_check = 0.0
         self._care = Care(settings, self._elastic)
         self._next_look = 0.0
+        self._next_hear = 0.0
+        self._at_once = _FEW
         self._uncollected = 0
         self._metrics: Any = None
         if settings.metrics_listen is not None:
@@ -260,7 +268,7 @@ class Worker:
             # compressed; what is fetched and not yet taken is a worker's memory, however much waits in Kafka
             fetch_max_bytes=2 << 20,
             max_partition_fetch_bytes=512 << 10,
-            max_poll_records=20,
+            max_poll_records=_FEW,
             bootstrap_timeout_ms=5_000,
         )
         try:
@@ -303,11 +311,17 @@ class Worker:
         many = self.engine.many
         self._pause_while(many or self.engine.indexer.busy or self.engine.indexer.away is not None)
         records = self._poll(50 if self.engine.indexer.waiting_bytes else 200)
-        self.directory.poll()
         fetched = time.monotonic()
+        if fetched >= self._next_hear:
+            self._next_hear = fetched + _HEAR
+            self.directory.poll()
+        size = 0
         for place, messages in records.items():
             self._process(place, messages, fetched)
-            self._uncollected += sum(len(message.value or b"") for message in messages)
+            size += sum(len(message.value or b"") for message in messages)
+        if size:
+            self._at_once = max(_FEW, min(_MANY, _POLL * sum(map(len, records.values())) // size))
+        self._uncollected += size
         if self._uncollected >= _COLLECT:
             self._collect()
         self.engine.pump()
@@ -349,7 +363,7 @@ class Worker:
 
     def _poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
         self._last_poll = time.monotonic()
-        records: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms)
+        records: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms, max_records=self._at_once)
         coordinator = self._consumer._coordinator
         if coordinator._join_task is not None and not coordinator.need_rejoin():
             # kafka-python 3.0.12: the leader of a group joins again when the topics' metadata has changed, forgets why while
