@@ -110,7 +110,7 @@ class GatewayUnderTest:
         }  # fmt: skip
         self.config = settings_file(
             folder, database, stack.kafka, names, gateway="\n".join(f"{key} = {value}" for key, value in lines.items()),
-            commands=f'public_key = "{self.command_key.public.hex()}"',
+            commands=f'public_key = "{self.command_key.public.hex()}"', top=f'secret_key_file = "{folder / "secret"}"',
         )  # fmt: skip
         self.app = create_core(settings.load(self.config))
         self.worker = Process(command("worker", "--config", self.config), folder / "worker.log")

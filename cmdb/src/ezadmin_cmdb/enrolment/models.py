@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
@@ -58,7 +58,7 @@ class Enrolment(Base):
     """
 
     __tablename__ = "enrolments"
-    __table_args__ = (UniqueConstraint("public"), Index("ix_enrolments_host_id", "host_id", "time"), TABLE)
+    __table_args__ = (Index("ix_enrolments_host_id", "host_id", "time"), TABLE)
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     time: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -66,7 +66,7 @@ class Enrolment(Base):
     host_id: Mapped[str] = mapped_column(HOST_ID)
     host_name: Mapped[str] = mapped_column(String(253))
     asked: Mapped[str] = mapped_column(HOST_ID)
-    public: Mapped[str] = mapped_column(exact(64))
+    public: Mapped[str] = mapped_column(exact(64), index=True)
     token_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
     token_name: Mapped[str | None] = mapped_column(String(128))
     address: Mapped[str | None] = mapped_column(exact(45))

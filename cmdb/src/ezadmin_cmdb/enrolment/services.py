@@ -133,8 +133,8 @@ def _known_already(request: EnrolRequest, key: VerifyKey) -> Known | None:
     found = db.session.scalar(select(HostKey).where(HostKey.public == key.public.hex()))
     if found is None:
         return None
-    asked = db.session.scalar(select(Enrolment.asked).where(Enrolment.public == found.public))
-    if request.host not in (found.host_id, asked):
+    asked = select(Enrolment.asked).where(Enrolment.public == found.public, Enrolment.host_id == found.host_id)
+    if request.host not in (found.host_id, *db.session.scalars(asked)):
         raise Refused(409, "host_taken", f"this key is that of host {found.host_id}: a key belongs to one host")
     host = db.session.get(Host, found.host_id)
     if found.revoked or host is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import logging
@@ -20,10 +21,10 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from ezadmin_cmdb.enrolment import services as enrolment
-from ezadmin_cmdb.gateway import bodies, signed, uploads
+from ezadmin_cmdb.gateway import bodies, signed
 from ezadmin_cmdb.gateway.database import Database
 from ezadmin_cmdb.gateway.directory import Directory, Reader
-from ezadmin_cmdb.gateway.limits import WrongTokens
+from ezadmin_cmdb.gateway.limits import OnceInAWhile, WrongTokens
 from ezadmin_cmdb.gateway.live import Live
 from ezadmin_cmdb.gateway.polls import Polls
 from ezadmin_cmdb.gateway.problems import Problem
@@ -46,6 +47,7 @@ PUBLISHED_SECONDS = 10.0
 _INSTANCE = re.compile("[0-9a-f]{16}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _REFUSED_TOKENS = ("token_unknown", "token_expired", "token_used_up", "token_revoked", "bad_clone_proof")
+_FORGED = ("bad_signature", "unknown_key", "revoked", "host_taken", "key_replaced", "key_taken")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -60,6 +62,7 @@ class Gateway:
         self.polls = Polls(self.directory, self.database, self.counters)
         self.uploads = Uploads(self.directory, settings.kafka, settings.names, self.counters)
         self.wrong_tokens = WrongTokens()
+        self._told = OnceInAWhile()
         self.downloads = Downloads(settings.gateway.files, settings.gateway.url, settings.gateway.ca_file)
         self.live = Live(settings, core, self.database)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,7 +97,8 @@ class Gateway:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self.polls.write_lines()
+            with contextlib.suppress(TimeoutError):  # a database that hangs must not hold up the end
+                await asyncio.wait_for(self.polls.write_lines(), 1.0)
             self.database.close()
             await asyncio.to_thread(self.uploads.close, 1.0)
 
@@ -222,7 +226,7 @@ class Gateway:
         """Batches for Kafka."""
         claim = signed.claim_of(request)
         host, key = signed.admit(self.directory, claim)
-        uploads.quarantine(host)
+        host.check_active()
         packed = request.headers.get("content-encoding", "identity").lower() != "identity"
         size = bodies.announced(request, upload.MAX_BODY) + (upload.MAX_BODY if packed else 0)
         with self.uploads.room(size):
@@ -265,7 +269,7 @@ class Gateway:
         if not _SHA256.fullmatch(name):
             raise Problem(404, "unknown_file", "a file is named by its SHA-256, 64 hex digits")
         if name not in self.downloads.public():
-            signed.signer(self.directory, request)
+            signed.signer(self.directory, request).host.check_active()
         path = None if folder is None else folder / name
         if path is None or not path.is_file():
             raise Problem(404, "unknown_file", f"there is no file {name} here")
@@ -355,10 +359,7 @@ class Gateway:
             except Problem as problem:
                 self.counters[f"answers_{problem.status}"] += 1
                 if problem.status in (401, 403, 409):
-                    _log.info(
-                        "%s %s refused: %s", request.method, request.url.path, problem,
-                        extra={"fields": {"error.type": problem.reason, "client.ip": self.address(request)}},
-                    )  # fmt: skip
+                    self._note(request, problem)
                 return problem.response()
             except Exception:  # noqa: BLE001 - a mistake of ours is no reason to hang up
                 self.counters["answers_500"] += 1
@@ -366,6 +367,21 @@ class Gateway:
                 return Problem(500, "failed", "the gateway failed; its log says why").response()
 
         return answered
+
+    def _note(self, request: Request, problem: Problem) -> None:
+        """Log a refusal: as a warning, and so as an event, what no agent of ours does by itself."""
+        host = _claimed(request)
+        forged = problem.reason in _FORGED and self._told.first(f"{problem.reason} {host}")
+        _log.log(
+            logging.WARNING if forged else logging.INFO, "%s %s refused: %s", request.method, request.url.path, problem,
+            extra={"fields": {"error.type": problem.reason, "client.ip": self.address(request), "host.id": host}},
+        )  # fmt: skip
+
+
+def _claimed(request: Request) -> str:
+    """The host that the request says it is of, true or not."""
+    found = re.match(r"Ezadmin host=([0-9a-f-]{36})", request.headers.get("authorization", ""))
+    return found[1] if found else "-"
 
 
 async def _gone(request: Request) -> None:

@@ -62,6 +62,11 @@ class Host:
         if self.state in _REFUSALS:
             raise Problem(403, self.state, f"host {self.name} {_REFUSALS[self.state]}")
 
+    def check_active(self) -> None:
+        """Raises Problem (``quarantined``): what it sends would not be believed yet, so it keeps that."""
+        if self.state != ACTIVE:
+            raise Problem(403, self.state, f"host {self.name} is in quarantine until a person accepts it", retry=60)
+
 
 class Directory:
     """Host records by id. :meth:`take` and :meth:`forget` are the reader's, all else may be asked from any thread."""

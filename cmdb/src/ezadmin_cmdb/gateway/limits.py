@@ -1,4 +1,4 @@
-"""How often an address may show a wrong enrolment token."""
+"""How often an address may show a wrong enrolment token, and how often the same is told."""
 
 from __future__ import annotations
 
@@ -10,6 +10,28 @@ from ezadmin_cmdb.gateway.problems import Problem
 
 PER_MINUTE = 10
 ADDRESSES_MAX = 10_000
+
+
+class OnceInAWhile:
+    """What anybody could have us tell again and again: of each subject once in ten minutes, and not of too many."""
+
+    SECONDS = 600.0
+    MOST = 200
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def first(self, subject: str) -> bool:
+        """Whether it is time to tell of it."""
+        now = time.monotonic()
+        if now - self._told.get(subject, -self.SECONDS) < self.SECONDS:
+            return False
+        if len(self._told) >= self.MOST:
+            self._told = {one: at for one, at in self._told.items() if now - at < self.SECONDS}
+            if len(self._told) >= self.MOST:
+                return False
+        self._told[subject] = now
+        return True
 
 
 class WrongTokens:

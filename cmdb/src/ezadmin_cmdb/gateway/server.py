@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import ssl
+import threading
 from asyncio import sslproto
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,4 +149,8 @@ def run(settings: Settings) -> int:
         if producer is not None:
             producer.stop(1.0)
     _log.info("ended")
-    return 0 if server.started else 1
+    status = 0 if server.started else 1
+    if any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread()):
+        logging.shutdown()
+        os._exit(status)  # a thread hangs in a connection: nothing that it could still bring is waited for
+    return status

@@ -18,7 +18,8 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
-from ezadmin_cmdb.gateway.directory import ACTIVE, Directory, Host
+from ezadmin_cmdb.gateway.directory import Directory, Host
+from ezadmin_cmdb.gateway.limits import OnceInAWhile
 from ezadmin_cmdb.gateway.problems import Problem
 from ezadmin_wire import WireError, batch, upload
 from ezadmin_wire.kafka import KafkaConnection
@@ -43,6 +44,7 @@ class Uploads:
         self._topics = frozenset((names.metrics, names.logs, names.state, names.jobs))
         self._counters = counters
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
+        self._told = OnceInAWhile()
         self._making = threading.Lock()
         self._producer: Any = None
         self._away_until = 0.0
@@ -85,7 +87,13 @@ class Uploads:
         finally:
             for _, future in sent:
                 future.cancel()
-        self._counters["batches_refused"] += sum("error" in one for one in results)
+        refused = [one for one in results if "error" in one]
+        self._counters["batches_refused"] += len(refused)
+        if refused and self._told.first(f"batches {host_id}"):
+            _log.warning(
+                "batches of host %s are refused: %s", host.name, refused[0]["message"],
+                extra={"fields": {"host.id": host_id, "error.type": refused[0]["error"]}},
+            )  # fmt: skip
         if self.away:
             self.away = False
             _log.info("Kafka takes batches again")
@@ -186,9 +194,3 @@ def _teller(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> An
             loop.call_soon_threadsafe(tell)
 
     return told
-
-
-def quarantine(host: Host) -> None:
-    """Raises Problem (``quarantined``): what the host sends would not be believed yet, so it keeps it."""
-    if host.state != ACTIVE:
-        raise Problem(403, host.state, f"host {host.name} is in quarantine until a person accepts it", retry=60)

@@ -55,10 +55,10 @@ def upgrade() -> None:
         sa.Column("version", sa.String(length=64), nullable=False),
         sa.Column("other", exact(36), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_enrolments"),
-        sa.UniqueConstraint("public", name="uq_enrolments_public"),
         **TABLE,
     )
     create_index("ix_enrolments_host_id", "enrolments", ["host_id", "time"])
+    create_index("ix_enrolments_public", "enrolments", ["public"])
     create_index("ix_enrolments_token_id", "enrolments", ["token_id"])
     create_index("ix_enrolments_other", "enrolments", ["other"])
     op.create_table(
