@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ezadmin_agent.control.events import event as command_event
+from ezadmin_agent.control.record import Line
 from ezadmin_agent.logs import fields as log_fields
 from ezadmin_agent.reader import Reader
 from ezadmin_agent.registry import COLLECTORS, all_fields, datasets
@@ -115,9 +117,21 @@ def test_events_have_only_declared_fields(parsed: Parsed, place: dict[str, Any])
     check_document(document, "logs")
 
 
+def test_events_of_commands_have_only_declared_fields() -> None:
+    one = Line(
+        3, "0" * 64, "2026-11-24T08:15:30.042Z", "failed", "1" * 64, id="a", run="b", attempt=1, kind="stop", actor="kim",
+        nonce="0" * 32, not_after="2026-11-24T09:00:00.000Z", reason="why", hash="2" * 64,
+    )  # fmt: skip
+    document = json.loads(command_event(one))
+    commands = {field.name for field in log_fields.COMMANDS}
+    assert set(document) <= {field.name for field in log_fields.FIELDS} | commands
+    assert commands <= set(document)
+    check_document(document, "logs")
+
+
 def test_declared_fields_of_events_are_in_the_template() -> None:
     known = properties("logs")
-    for field in log_fields.FIELDS:
+    for field in (*log_fields.FIELDS, *log_fields.COMMANDS):
         numbers = ("long", "integer")
         same = known[field.name]["type"] == field.type or {known[field.name]["type"], field.type} <= set(numbers)
         assert same, field.name

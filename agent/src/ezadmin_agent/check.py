@@ -89,8 +89,16 @@ def run(config: Config, wait: float = WAIT) -> Iterator[Step]:
         return f"host.id {found[0].host_id}, key {found[0].key.kid}, {config.state_dir} can be written"
 
     yield _timed("identity", identity)
+    if config.gateway is not None:
+        if not found:
+            return
+        event = yield from _gateway(config, found[0])
+        if config.transport == "https":
+            if event is not None:
+                yield from _arrival(config, found[0], event, wait)
+            return
     if config.kafka is None:
-        hint = 'write bootstrap = "host:port" under [kafka]'
+        hint = 'write bootstrap = "host:port" under [kafka], or enrol this host: ezadmin-agent enrol TOKEN'
         yield Step("kafka", False, 0.0, "no broker is configured", hint)
         return
     kafka = config.kafka
@@ -100,13 +108,70 @@ def run(config: Config, wait: float = WAIT) -> Iterator[Step]:
     if not (reached and found and settings.ok):
         return
     event = yield from _kafka(config, kafka, found[0])
-    if event is None:
-        return
+    if event is not None:
+        yield from _arrival(config, found[0], event, wait)
+
+
+def _arrival(config: Config, identity: Identity, event: str, wait: float) -> Iterator[Step]:
+    """The steps of the way back, if the web application's address is known."""
     if config.server is None:
         text = "not done: no address of the web application is configured"
         yield Step("read back", None, 0.0, text, 'write server = "https://…" at the top of the configuration')
         return
-    yield from _read_back(config, found[0], event, wait)
+    yield from _read_back(config, identity, event, wait)
+
+
+def _gateway(config: Config, identity: Identity) -> Generator[Step, None, Optional[str]]:
+    """The steps at the gateway; returns the ``_id`` of the event that went through it, None if none did."""
+    from ezadmin_agent.control import check as gateway
+    from ezadmin_agent.control.me import Me
+
+    found = gateway.GatewayCheck(config, Me(identity.host_id, identity.key))
+
+    def step(name: str, action: Callable[[], gateway.Found]) -> Step:
+        def done() -> object:
+            try:
+                text, hint = action()
+            except gateway.Failed as failed:
+                raise _Failed(str(failed), failed.hint) from failed
+            return _Advice(text, hint) if hint else text
+
+        return _timed(name, done)
+
+    before = "proxy before the gateway" if found.proxied else "gateway"
+    try:
+        for name, action in (
+            (f"{before}: dns {found.host}", found.dns),
+            (f"{before}: tcp {found.host}:{found.port}", found.tcp),
+            ("gateway: tls", found.tls),
+            ("gateway: signature", found.signature),
+            ("gateway: clock", found.clock),
+            ("gateway: poll", found.poll),
+        ):
+            done = step(name, action)
+            yield done
+            if not done.ok:
+                return None
+        if config.transport != "https":
+            return None
+        event: Optional[str] = None
+        for topic, stream, dataset, line in _documents(config, identity):
+            epoch = ids.new_epoch()
+            message = _batch(identity, topic, stream, epoch, dataset, line)
+
+            def send(message: tuple[list[tuple[str, bytes]], bytes] = message) -> gateway.Found:
+                (error,) = found.batches([message])
+                if error is not None:
+                    raise gateway.Failed(f"not taken: {error}", "look into the gateway's log")
+                return gateway.Found("the gateway has brought a signed record to Kafka")
+
+            sent = step(f"gateway: topic {topic}", send)
+            yield sent
+            if sent.ok and topic == config.names.logs:
+                event = ids.event_id(ids.event_id_prefix(identity.host_id, stream, epoch), 0)
+        return event
+    finally:
+        found.close()
 
 
 def _timed(name: str, action: Callable[[], object]) -> Step:
@@ -327,11 +392,11 @@ def _documents(config: Config, identity: Identity) -> Iterator[tuple[str, str, s
     yield config.names.logs, "check", "ezadmin.agent", json.dumps(event, separators=(",", ":")).encode()
 
 
-def _produce(producer: Any, identity: Identity, topic: str, stream: str, epoch: str, dataset: str, line: bytes) -> str:
-    from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
-
+def _batch(
+    identity: Identity, topic: str, stream: str, epoch: str, dataset: str, line: bytes
+) -> tuple[list[tuple[str, bytes]], bytes]:
     now = times.now()
-    headers, value = batch.encode(
+    return batch.encode(
         identity.key,
         host=identity.host_id,
         topic=topic,
@@ -345,6 +410,12 @@ def _produce(producer: Any, identity: Identity, topic: str, stream: str, epoch: 
         sent=now,
         count=topic.endswith(".logs"),
     )
+
+
+def _produce(producer: Any, identity: Identity, topic: str, stream: str, epoch: str, dataset: str, line: bytes) -> str:
+    from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+
+    headers, value = _batch(identity, topic, stream, epoch, dataset, line)
     try:
         if not producer.partitions_for(topic):
             raise UnknownTopicOrPartitionError()

@@ -25,7 +25,8 @@ class Arrived:
     ) -> None:
         self._others = others
         self._host = host
-        self._key = VerifyKey(public)
+        self._keys: dict[str, VerifyKey] = {}
+        self.trust(public)
         # a short-lived metadata age: a topic may be deleted and made anew
         self._consumer = KafkaConsumer(
             bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False, metadata_max_age_ms=1000
@@ -36,6 +37,11 @@ class Arrived:
         )
         self.lines: dict[tuple[str, str, int], bytes] = {}
         self.batches: list[batch.Batch] = []
+
+    def trust(self, public: bytes) -> None:
+        """The host has this key, too."""
+        key = VerifyKey(public)
+        self._keys[key.kid] = key
 
     def read(self) -> None:
         """Take what there is now."""
@@ -84,4 +90,4 @@ class Arrived:
         self._consumer.close()
 
     def _find_key(self, host: str, kid: str) -> VerifyKey | None:
-        return self._key if (host, kid) == (self._host, self._key.kid) else None
+        return self._keys.get(kid) if host == self._host else None

@@ -11,10 +11,11 @@ import json
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from ezadmin_wire import batch, requests, times, upload
 from ezadmin_wire.commands import Command, SignedCommand, encode
@@ -129,6 +130,8 @@ class FakeGateway:
         if path == f"{API}/ca.pem" and self.ca_file is not None:
             self._send(request, 200, self.ca_file.read_bytes())
             return
+        if path == f"{API}/health":
+            reply = 200, {"status": "ok"}
         if reply is None:
             reply = self._answer(request, path, body)
         self._send(request, reply[0], json.dumps(reply[1]).encode(), reply[1].get("retry"))

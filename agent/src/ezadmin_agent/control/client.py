@@ -179,6 +179,13 @@ class Client:
                     raise self._why(error) from error
         raise AssertionError
 
+    def certificate(self) -> dict[str, object]:
+        """The gateway's certificate and the ``version`` of TLS, as of the last request; empty without a connection."""
+        tls = None if self._connection is None else self._connection.sock
+        if not isinstance(tls, ssl.SSLSocket):
+            return {}
+        return {**(tls.getpeercert() or {}), "version": tls.version()}
+
     def close(self) -> None:
         """Close the connection; the next request makes a new one."""
         with self._lock:

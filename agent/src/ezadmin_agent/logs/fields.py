@@ -29,3 +29,18 @@ FIELDS: tuple[Field, ...] = (
     Field("source.ip", "ip", "", "keyword", False, "Address that the syslog message came from"),
     Field("fields", "flattened", "", "keyword", False, "The application's own fields, as text"),
 )
+
+COMMANDS: tuple[Field, ...] = (
+    keyword("ezadmin.command.id", "The command; absent where what came is none of this host's"),
+    keyword("ezadmin.command.run", "What a person confirmed at once, for all its hosts"),
+    Field("ezadmin.command.attempt", "integer", "", "keyword", False, "Which attempt of it, from 1"),
+    keyword("ezadmin.command.kind", "What is to be done, such as inventory"),
+    keyword("ezadmin.command.state", "accepted, done, failed, refused or lost"),
+    keyword("ezadmin.command.reason", "Why it was refused or failed, or what came of it"),
+    keyword("ezadmin.command.actor", "Who confirmed it"),
+    keyword("ezadmin.command.digest", "SHA-256 of its text"),
+    Field("ezadmin.chain.number", "long", "", "counter", False, "Number of the line in the host's log of commands"),
+    keyword("ezadmin.chain.hash", "Hash of the line"),
+    keyword("ezadmin.chain.previous", "Hash of the line before: a gap or another value means that the log was changed"),
+)
+"""What the events of the dataset ``agent.command`` have beside time, level and message."""
