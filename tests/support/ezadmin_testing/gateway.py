@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import select
 import socket
 import subprocess
 import threading
@@ -252,6 +253,8 @@ class Forwarder:
     def close(self) -> None:
         """End."""
         self.away(True)
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # who waits in accept is woken by nothing else
         self._server.close()
 
     def _accept(self) -> None:
@@ -263,21 +266,22 @@ class Forwarder:
             if self._away:
                 near.close()
                 continue
-            far = socket.create_connection(self._target)
+            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near: socket.socket) -> None:
+        with near, socket.create_connection(self._target) as far:
             self._open += [near, far]
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
-
-    def _copy(self, one: socket.socket, other: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := one.recv(65536):
-                other.sendall(data)
-        for end in (one, other):
+            ends = {near: far, far: near}
             with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                while True:
+                    for one in select.select(list(ends), [], [])[0]:
+                        data = one.recv(65536)
+                        if not data:
+                            return
+                        ends[one].sendall(data)
 
 
-def eventually(check: Any, seconds: float = 10.0) -> Any:
+def eventually(check: Any, seconds: float = 20.0) -> Any:
     """What ``check`` returns as soon as that is true."""
     deadline = time.monotonic() + seconds
     while True:
