@@ -41,12 +41,12 @@ def worker(config: Path, log: Path) -> Process:
 
 
 class ReportingHost:
-    """A host that signs and sends state documents."""
+    """A host that signs and sends state documents, or others to another ``topic``."""
 
-    def __init__(self, host_id: str, kafka: str, names: Names) -> None:
+    def __init__(self, host_id: str, kafka: str, names: Names, topic: str | None = None) -> None:
         self.id = host_id
         self.key = SigningKey.generate()
-        self._topic = names.state
+        self._topic = topic or names.state
         self._seq = 0
         self._producer: Any = KafkaProducer(bootstrap_servers=kafka, acks="all")
 
