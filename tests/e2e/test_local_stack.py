@@ -127,7 +127,17 @@ def test_everything_is_healthy_and_every_dataset_arrives(local: LocalStack) -> N
 
     wait_until(lambda: datasets() >= DATASETS, 60, "documents of every dataset of metrics are there")
     status = local.command("status")
-    for part in ("kafka", "elasticsearch", "mariadb", "pipeline", "cmdb-worker", "cmdb-web", "agent"):
+    for part in (
+        "kafka",
+        "elasticsearch",
+        "mariadb",
+        "pipeline",
+        "cmdb-worker",
+        "cmdb-signer",
+        "cmdb-gateway",
+        "cmdb-web",
+        "agent",
+    ):
         assert part in status
 
 
@@ -219,7 +229,7 @@ def test_a_service_is_away(local: LocalStack, service: str) -> None:
     local.supervisor("stop", service)
     time.sleep(OUTAGE)
     parts = {part["part"]: part for part in json.loads(local.command("status", "--json", check=False))["parts"]}
-    for name in ("agent", "pipeline", "cmdb-worker", "cmdb-web"):
+    for name in ("agent", "pipeline", "cmdb-worker", "cmdb-web", "cmdb-signer", "cmdb-gateway"):
         assert parts[name]["state"] == "RUNNING", f"{name} lives on without {service}"
     assert parts["pipeline"]["memory_bytes"] < 200 << 20
     assert parts["agent"]["memory_bytes"] < 80 << 20
