@@ -46,3 +46,16 @@ def test_pipeline_against_elasticsearch(stack: Any) -> None:
     arguments = ("--kafka", stack.kafka, "--elasticsearch", stack.elasticsearch, "--events", "60000", "--alone")
     (row,) = bench_pipeline("real", *arguments)
     assert row["per_s"] > 500
+
+
+def test_gateway(stack: Any, database: str) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("gateway")), "--kafka", stack.kafka, "--database", database]
+    done = subprocess.run(
+        [*command, "--hosts", "200", "--seconds", "5", "--json"], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert row["hosts"] == 200
+    assert 60 < row["peak_mib"] < 250
+    assert row["wake_up_p95_s"] < 3, "a second, on a machine with nothing else to do"
+    assert row["end_s"] < 10
