@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,19 @@ def bench_pipeline(*arguments: str) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     return rows
+
+
+def test_cmdb(stack: Any) -> None:
+    """No page fails with many at once; with EZADMIN_FULL=1 the bar of design section 8 at 200 people and 5,000 hosts."""
+    full = bool(os.environ.get("EZADMIN_FULL"))
+    command = [sys.executable, str(Path(__file__).with_name("cmdb")), "--stack", str(stack.state / "stack.json"), "--json"]
+    done = subprocess.run([*command, *(["--full"] if full else [])], capture_output=True, text=True, timeout=1800)
+    report = json.loads(done.stdout)
+    assert done.returncode == 0, report["wrong"]
+    everything = report["pages"][-1]
+    assert everything["asked"] > 5
+    if full:
+        assert everything["ratio"] <= 1.5, report
 
 
 def test_pipeline_engine() -> None:

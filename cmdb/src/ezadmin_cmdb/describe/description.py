@@ -30,6 +30,11 @@ ABOUT_FIELDS: Mapping[str, Callable[[object], object]] = {
 }
 """What change records hold about a field beside its value: ``declared serial``."""
 
+OTHER_FIELDS: Mapping[str, object] = {
+    "id": "host.id", "keys": _l("Keys"), "password": _l("Password"), "second_factor": _l("Second factor"),
+}  # fmt: skip
+"""What change records name that is no field of a description."""
+
 Changing = Callable[[Actor, Any, bool], AbstractContextManager[None]]
 """(actor, object, whether it is new): what happens inside becomes one change record."""
 
@@ -66,8 +71,9 @@ class Description:
     default those that are unique, else ``key``. ``template`` has macros for cells of the list; ``beside`` gives them
     values for a page of objects; ``above`` is a template that stands above the list, ``form_note`` a text above the form;
     ``panels`` are templates that the page of an object shows below its fields. ``beside_form``: a template below the form.
-    ``losing``: what goes with an object that is deleted, as sentences. ``more_fields``: those that only the database
-    knows. ``loads``: options of SQLAlchemy for what a list reads beside its references.
+    ``losing``: what goes with an object that is deleted, as sentences; ``instead``: what is mostly better, as a sentence,
+    the values that its form opens with for that, and the name of the link to it. ``more_fields``: those that only the
+    database knows. ``loads``: options of SQLAlchemy for what a list reads beside its references.
     """
 
     name: str
@@ -99,6 +105,7 @@ class Description:
     panels: Sequence[str] = ()
     beside_form: str | None = None
     losing: Callable[[Any], Sequence[str]] | None = None
+    instead: Callable[[Any], tuple[str, Mapping[str, str], str] | None] | None = None
     empty_hint: object = _l("Add the first one, and it stands here.")
     more_fields: Callable[[], Sequence[Field]] | None = None
     loads: Callable[[], Sequence[Any]] | None = None
@@ -127,7 +134,7 @@ class Description:
         about, _space, field_name = name.rpartition(" ")
         label = next((one.label for one in self.all_fields() if one.name == field_name), None)
         if label is None or about not in ("", *ABOUT_FIELDS):
-            return name
+            return OTHER_FIELDS.get(name, name)
         return ABOUT_FIELDS[about](label) if about else label
 
     def recorded(self, name: str, plain: Any) -> Any:
@@ -220,16 +227,26 @@ class Description:
 
 
 @dataclass(frozen=True)
+class MenuPage:
+    """A page of a menu that is the list of no description: that of the blueprint ``path``."""
+
+    path: str
+    title: object
+    icon: str
+
+
+@dataclass(frozen=True)
 class Menu:
-    """A menu of the main navigation."""
+    """A menu of the main navigation; its ``pages`` are for everybody who sees one of its descriptions."""
 
     title: object
     icon: str
     descriptions: list[Description] = field(default_factory=list)
+    pages: Sequence[MenuPage] = ()
 
 
 MENUS = {
-    "datacenter": Menu(_l("Datacenter"), "building"),
+    "datacenter": Menu(_l("Datacenter"), "building", pages=[MenuPage("reminders", _l("Ends soon"), "bell")]),
     "agents": Menu(_l("Agents"), "broadcast"),
     "administration": Menu(_l("Administration"), "shield-lock"),
 }

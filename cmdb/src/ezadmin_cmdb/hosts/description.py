@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import current_app
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from marshmallow import fields as wire
 from sqlalchemy import ColumnElement, false, or_, select
@@ -68,6 +69,17 @@ def _pulses(hosts: Sequence[Any]) -> Mapping[str, Any]:
         return {"pulses": found, "missing": None, "liveness": services.liveness}
     except ElasticUnavailable as error:
         return {"pulses": {}, "missing": str(error), "liveness": services.liveness}
+
+
+def _instead(host: Host) -> tuple[str, Mapping[str, str], str] | None:
+    """A host that goes out of service is retired."""
+    if host.state == states.RETIRED:
+        return None
+    text = _(
+        "A host that goes out of service is better retired: it is no longer listened to, and stands out of the way, but "
+        "its values, place, labels and figures stay. To delete is for what was added by mistake."
+    )
+    return text, {"state": states.RETIRED}, _("Retire it instead")
 
 
 def _addresses(host: Host) -> list[str]:
@@ -143,6 +155,7 @@ HOST = register(
         natural=("serial", "hostname", "name"),
         search=_search,
         beside=_pulses,
+        instead=_instead,
         template="hosts/_cells.html",
         loads=lambda: (
             selectinload(Host.nics).joinedload(Nic.addresses), selectinload(Host.labels), selectinload(Host.disks),

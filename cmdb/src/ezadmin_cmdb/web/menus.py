@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ezadmin_cmdb.describe.description import MENUS, Description, Menu
+from collections.abc import Sequence
+
+from ezadmin_cmdb.describe.description import MENUS, Description, Menu, MenuPage
 from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.web.signin import current_actor, current_user
 
@@ -12,9 +14,9 @@ def may(permission: str) -> bool:
     return current_user() is not None and rights.may(current_actor(), permission)
 
 
-def shown() -> list[tuple[Menu, list[Description]]]:
-    """The menus with those of their descriptions that the user may see; no empty ones."""
+def shown() -> list[tuple[Menu, list[Description], Sequence[MenuPage]]]:
+    """The menus with those of their descriptions that the user may see, and their pages; no empty ones."""
     if current_user() is None:
         return []
     found = [(menu, [one for one in menu.descriptions if may(one.view)]) for menu in MENUS.values()]
-    return [(menu, visible) for menu, visible in found if visible]
+    return [(menu, visible, menu.pages) for menu, visible in found if visible]
