@@ -170,7 +170,7 @@ def _added(made: Any) -> Any:
 SAMPLES: dict[str, Sample] = {
     "host": Sample(make=_host, form=lambda n: {"name": f"Host {n}", "state": "active"}, change={"state": "quarantined"}),
     "drift": Sample(needs=("host",), make=_drift),
-    "agent": Sample(make=_host),
+    "agent": Sample(make=lambda n: make("host", n)),
     "command": Sample(needs=("host",), make=_command),
     "agent_config": Sample(
         needs=("host_group",),

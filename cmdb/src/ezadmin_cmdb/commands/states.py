@@ -30,7 +30,7 @@ QUEUED, SENT, ACCEPTED, RUNNING, DONE, FAILED, CANCELLED, EXPIRED, REFUSED, LOST
 )  # fmt: skip
 TITLES = {
     QUEUED: _l("Queued"), SENT: _l("Sent"), ACCEPTED: _l("Accepted"), RUNNING: _l("Running"), DONE: _l("Done"),
-    FAILED: _l("Failed"), CANCELLED: _l("Cancelled"), EXPIRED: _l("Expired"), REFUSED: _l("Refused"), LOST: _l("Lost"),
+    FAILED: _l("Unsuccessful"), CANCELLED: _l("Cancelled"), EXPIRED: _l("Expired"), REFUSED: _l("Refused"), LOST: _l("Lost"),
 }  # fmt: skip
 WAITING = (QUEUED, SENT)
 UNDER_WAY = (ACCEPTED, RUNNING)
