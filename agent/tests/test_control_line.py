@@ -182,9 +182,7 @@ def test_a_revoked_host_sends_nothing_and_says_so(rig: Rig) -> None:
     rig.gateway.give()  # ends the poll that waits
     wait_for(lambda: rig.held[-1:] == ["it was revoked"], "held")
     assert found.status()["state"] == "revoked"
-    known = enrolment.read(rig.state)
-    assert known is not None
-    assert known.state == "revoked"
+    wait_for(lambda: (known := enrolment.read(rig.state)) is not None and known.state == "revoked", "kept")
     rig.stop()
     rig.held.clear()
     rig.start()

@@ -25,6 +25,7 @@ def test_a_token_is_one_word_and_comes_through() -> None:
     assert text.startswith(enrolment.PREFIX)
     assert text.replace(".", "").replace("-", "").replace("_", "").isalnum()
     assert enrolment.read_token(f" {text}\n") == TOKEN
+    assert TOKEN.secret not in repr(TOKEN)
 
 
 @given(st.integers(0), st.integers(0, 255))

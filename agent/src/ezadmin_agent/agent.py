@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 GOVERN_SECONDS = 3.0
+LINE_SECONDS = 60.0
 
 
 class AlreadyRunning(Exception):
@@ -111,6 +112,8 @@ class Agent:
         self._held: Optional[str] = None
         self._line: Optional[ControlLine] = None
         self._line_broken: Optional[str] = None
+        self._identity = identity
+        self._line_tried = time.monotonic()
         if config.gateway is not None:
             self._line = self._make_line(identity)
         elif copy_of is not None:
@@ -153,8 +156,18 @@ class Agent:
             return ControlLine(self._config, identity, self._me, spools["own"], spools["jobs"], self._managed, hooks)
         except RecordError as error:
             self._line_broken = str(error)
-            log.error("commands are not taken: %s", error)
+            self._trouble.tell("line", f"commands are not taken: {error}")
             return None
+
+    def _line_again(self) -> None:
+        """A disk that was full when the agent started must not cost the control line for ever."""
+        if self._line is not None or self._config.gateway is None or time.monotonic() - self._line_tried < LINE_SECONDS:
+            return
+        self._line_tried = time.monotonic()
+        self._line = self._make_line(self._identity)
+        if self._line is not None:
+            self._trouble.over("line")
+            self._line.start()
 
     def stop(self, *_: object) -> None:
         """Ask :meth:`run` to end; fit for a signal handler."""
@@ -267,6 +280,7 @@ class Agent:
 
     def _tick(self) -> None:
         self._spools.keep_reserve()
+        self._line_again()
         spool = self._spools["metrics"]
         tick = tick_after(int(time.time() * 1000), int(spool.positions.get("tick", 0)), self._interval * 1000)
         lines = self._ticker.run(tick)

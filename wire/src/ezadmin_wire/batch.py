@@ -5,7 +5,7 @@ The value is NDJSON: ``n`` lines, each one JSON object on one line, each ended b
 
 ========  ==========================================================================================================
 v         ``1``, or ``2``: the value is compact, see below
-host      host.id of the writer; also the message's key (for ``jobs`` the key is run id + host.id)
+host      host.id of the writer; also the message's key (in ``jobs`` a key may also end in it)
 kid       id of the key that signed
 topic     the topic's name: a batch copied into another topic is worth nothing there
 stream    the spool queue that the lines come from

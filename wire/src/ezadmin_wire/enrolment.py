@@ -34,7 +34,7 @@ class Token:
     """
 
     url: str
-    secret: str
+    secret: str = field(repr=False)
     command_key: str
     ca: Optional[str] = None
 
@@ -108,7 +108,7 @@ class EnrolRequest:
     name: str
     version: str
     fingerprint: Fingerprint
-    secret: Optional[str] = None
+    secret: Optional[str] = field(default=None, repr=False)
     clone: Optional[CloneProof] = None
 
     def __post_init__(self) -> None:
@@ -127,7 +127,7 @@ class KafkaAccess:
     tls: bool = False
     ca: Optional[str] = None
     user: Optional[str] = None
-    password: Optional[str] = None
+    password: Optional[str] = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

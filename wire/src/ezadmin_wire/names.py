@@ -60,7 +60,7 @@ class Names:
 
     @property
     def jobs(self) -> str:
-        """Batches of job documents; key run id + host.id."""
+        """Batches of job documents; key host.id."""
         return f"{self.prefix}.jobs"
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ezadmin_agent.agent import system_logs
 from ezadmin_agent.config import SETTINGS, Config
 from ezadmin_agent.control import managed
+from ezadmin_agent.secrets import mask_text
 from ezadmin_wire.logs import settings as logs
 from ezadmin_wire.managed import name_of
 
@@ -59,13 +60,15 @@ def _held(config: Config, name: str) -> Any:
     table, _, key = name.rpartition(".")
     if table == "kafka":
         if key == "proxy":
-            return config.proxy
+            return None if config.proxy is None else mask_text(config.proxy)
         return None if config.kafka is None else getattr(config.kafka, key)
     if table == "surge":
         key = {"bytes_per_second": "surge_bytes", "burst_bytes": "surge_burst", "spool_share": "surge_share"}[key]
     if name == "prefix":
         return config.names.prefix
     value = getattr(config, key)
+    if name == "gateway_proxy" and value:
+        return mask_text(value)
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value

@@ -219,8 +219,9 @@ class ControlLine(threading.Thread):
         """What an answer says; returns how many commands were new."""
         table = answer.json()
         self._check_clock(table.get("time"))
-        state = table.get("state", ACTIVE)
-        self._enter(state if state in (ACTIVE, QUARANTINED) else ACTIVE)
+        state = table.get("state")
+        if state in (ACTIVE, QUARANTINED):
+            self._enter(state)
         found = table.get("commands")
         if not isinstance(found, list) or self._state != ACTIVE:
             return 0
