@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.alone
+
 
 def test_agent(stack: Any) -> None:
     command = [sys.executable, str(Path(__file__).with_name("agent")), "--kafka", stack.kafka, "--json"]
@@ -32,7 +36,13 @@ def bench_pipeline(*arguments: str) -> list[dict[str, Any]]:
 def test_cmdb(stack: Any) -> None:
     """No page fails with many at once; with EZADMIN_FULL=1 the bar of design section 8 at 200 people and 5,000 hosts."""
     full = bool(os.environ.get("EZADMIN_FULL"))
-    command = [sys.executable, str(Path(__file__).with_name("cmdb")), "--stack", str(stack.state / "stack.json"), "--json"]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("cmdb")),
+        "--stack",
+        str(stack.state / "stack.json"),
+        "--json",
+    ]
     done = subprocess.run([*command, *(["--full"] if full else [])], capture_output=True, text=True, timeout=1800)
     report = json.loads(done.stdout)
     assert done.returncode == 0, report["wrong"]

@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ezadmin_testing.arrived import Arrived
 from ezadmin_testing.processes import Process, wait_until
 
 from ezadmin_wire.names import Names
+
+pytestmark = pytest.mark.alone
 
 HZ = os.sysconf("SC_CLK_TCK")
 # the real agent, only its patience is shorter
