@@ -313,6 +313,16 @@ def test_the_same_machine_stays_itself(host: Host, tree: Path) -> None:
     assert copies.proof(host.state) is None
 
 
+def test_a_copy_made_right_after_the_first_start_is_told(host: Host, tree: Path) -> None:
+    assert copies.settle(host.state) is None, "nothing is there yet"
+    assert not host.state.exists()
+    load_or_make(host.state)
+    copies.remember(host.state)
+    machine(tree, uuid="u2")
+    copies.remember(host.state)
+    assert copies.settle(host.state) is not None
+
+
 def test_a_copy_becomes_a_host_of_its_own(host: Host, tree: Path) -> None:
     old = load_or_make(host.state)
     copies.settle(host.state)

@@ -11,14 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ezadmin_agent import __version__
 from ezadmin_agent.collectors import own
 from ezadmin_agent.config import Config, ConfigError, Watch, kafka_of
 from ezadmin_agent.control import copies
 from ezadmin_agent.control.enrolment import Enrolment
-from ezadmin_agent.control.line import ControlLine, Hooks
 from ezadmin_agent.control.managed import Managed, merge, own_entries
 from ezadmin_agent.control.me import Me
 from ezadmin_agent.control.record import RecordError
@@ -42,6 +41,9 @@ from ezadmin_wire.errors import WireError
 from ezadmin_wire.logs.settings import SYSLOG, SYSTEM_LOGS, LogConfig
 from ezadmin_wire.state import AgentStatus
 from ezadmin_wire.times import format_epoch_ms
+
+if TYPE_CHECKING:
+    from ezadmin_agent.control.line import ControlLine
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class Agent:
         self._lock = lock(config.state_dir)
         copy_of = copies.settle(config.state_dir)
         identity = load_or_make(config.state_dir)
+        copies.remember(config.state_dir)
         self.host_id = identity.host_id
         self._me = Me(identity.host_id, identity.key)
         names = config.names
@@ -144,6 +147,8 @@ class Agent:
         return Sender(self._spools, kafka=GatewayRoute(gateway), make_producer=make, **common)
 
     def _make_line(self, identity: Identity) -> Optional[ControlLine]:
+        from ezadmin_agent.control.line import ControlLine, Hooks  # an agent without a gateway does not pay for it
+
         hooks = Hooks(
             hold=self._hold,
             keys_changed=lambda: self._sender.use(key=self._me.key),

@@ -56,6 +56,18 @@ def settle(state_dir: Path, now: Optional[Fingerprint] = None) -> Optional[str]:
     return reason
 
 
+def remember(state_dir: Path) -> None:
+    """Keep the fingerprint of the machine beside a new identity: an image may be made of it at any time from now on.
+
+    Raises IdentityError.
+    """
+    try:
+        if fingerprint.read(state_dir) is None:
+            fingerprint.keep(state_dir, fingerprint.collect())
+    except OSError as error:
+        raise IdentityError(f"cannot use the state directory {state_dir}: {error.strerror}") from error
+
+
 def proof(state_dir: Path) -> Optional[CloneProof]:
     """What a copy has to show, until it is known as a host of its own. Raises OSError, WireError."""
     try:

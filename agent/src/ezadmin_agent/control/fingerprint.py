@@ -6,6 +6,7 @@ The values themselves never leave the host, but for the MACs, which the inventor
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from pathlib import Path
@@ -13,7 +14,10 @@ from typing import Optional
 
 from ezadmin_agent.control import files
 from ezadmin_wire.enrolment import Fingerprint
+from ezadmin_wire.errors import WireError
 from ezadmin_wire.fields import dump, load
+
+log = logging.getLogger(__name__)
 
 ROOT = "EZADMIN_AGENT_ROOT"
 """Environment: what is put before /etc and /sys, where a fingerprint is taken (an image that is mounted, a test)."""
@@ -67,10 +71,13 @@ def file(state_dir: Path) -> Path:
 
 
 def read(state_dir: Path) -> Optional[Fingerprint]:
-    """The fingerprint of the machine that the identity belongs to; None if none was kept. Raises OSError, WireError."""
+    """The fingerprint of the machine that the identity belongs to; None if none was kept, or it is damaged. Raises OSError."""
     try:
         return load(Fingerprint, file(state_dir).read_bytes())
     except FileNotFoundError:
+        return None
+    except WireError as error:
+        log.warning("%s is damaged (%s): whether this disk is a copy cannot be told", file(state_dir), error)
         return None
 
 
