@@ -206,6 +206,21 @@ def test_each_refusal_says_what_to_do(
         plain.close()
 
 
+def test_a_proxy_that_is_none_is_named_without_its_password(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = FakeGateway()
+    try:
+        for proxy in ("proxy:3128", "https://proxy:3128", "http://", "http://u:s3cret@proxy:port"):
+            assert host.enrol(plain.token(), "--proxy", proxy) == 1
+            said = capsys.readouterr().err
+            assert "write http://[user:password@]host:port" in said
+            assert "s3cret" not in said
+        assert host.enrol(plain.token(), "--proxy", "http://u:s3cret@127.0.0.1:1") == 1
+        said = capsys.readouterr().err
+        assert "through the proxy http://127.0.0.1:1: nothing listens there" in said
+    finally:
+        plain.close()
+
+
 def test_wrong_tokens_and_nobody_there(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     plain = FakeGateway()
     token = plain.token()

@@ -204,7 +204,7 @@ SETTINGS: tuple[Setting, ...] = (
         'text, such as "http://proxy:3128"',
         'Reach the gateway through a proxy (CONNECT); "" for none, whatever was said at enrolment',
         "http://proxy:3128",
-        must(r"|http://[^\s/]+:[0-9]{1,5}/?", 'write "http://host:port", or "" for none'),
+        must(r"|http://[^\s/]+(:[0-9]{1,5})?/?", 'write "http://host:port", or "" for none'),
     ),
     Setting(
         "",

@@ -23,7 +23,7 @@ from ezadmin_wire import requests
 from ezadmin_wire.signing import SigningKey
 
 API = "/api/agent/v1"
-MAX_ANSWER = 32 << 20
+MAX_ANSWER = 8 << 20
 CONNECT_SECONDS = 10.0
 PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN: the pinned certificate is trusted by itself, whoever signed it
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
@@ -105,6 +105,12 @@ class Address(NamedTuple):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+
+def check_proxy(url: str) -> None:
+    """Raises GatewayError if ``url`` is not ``http://[user:password@]host[:port]``."""
+    if not re.fullmatch(r"http://(?:[^\s/@]+@)?(?:\[[0-9a-fA-F:]+\]|[^\s/:@\[\]]+)(?::[0-9]{1,5})?/?", url):
+        raise GatewayError(f"the proxy {_bare(url)} is none that is known", "write http://[user:password@]host:port")
 
 
 class Client:
@@ -214,7 +220,7 @@ class Client:
             return connection
         host, port = self.address.host, self.address.port
         via = None if self.proxy is None else urlsplit(self.proxy)
-        first = (host, port) if via is None else (via.hostname or "", via.port or 3128)
+        first = (host, port) if via is None else (via.hostname or "", via.port or 80)
         if self.context is not None:
             connection = http.client.HTTPSConnection(*first, timeout=CONNECT_SECONDS, context=self.context)
         else:

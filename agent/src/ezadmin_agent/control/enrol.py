@@ -8,7 +8,7 @@ from typing import Optional
 
 from ezadmin_agent import __version__
 from ezadmin_agent.control import copies, files, fingerprint
-from ezadmin_agent.control.client import Address, Client, GatewayError, pinned
+from ezadmin_agent.control.client import Address, Client, GatewayError, check_proxy, pinned
 from ezadmin_agent.control.enrolment import ACTIVE, RETIRED, REVOKED, Enrolment, read
 from ezadmin_agent.identity import Identity, IdentityError, load_or_make
 from ezadmin_wire.enrolment import CloneProof, EnrolAnswer, EnrolRequest, Token, read_token
@@ -86,6 +86,8 @@ def known_already(
 def _trusted(text: str, proxy: Optional[str], insecure: bool) -> tuple[Token, Optional[str], Client]:
     """The token, its authority (PEM) and a client that trusts nobody else."""
     token = read_token(text)
+    if proxy is not None:
+        check_proxy(proxy)
     address = Address.of(token.url)
     if not address.secure and not (address.loopback or insecure):
         raise GatewayError(
