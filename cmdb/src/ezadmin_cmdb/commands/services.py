@@ -142,6 +142,15 @@ def targets(actor: Actor, kind: Kind, choice: Choice) -> Targets:
     return Targets(listened, [host for host in found if host not in listened])
 
 
+def count_differing(actor: Actor) -> int:
+    """How many hosts are to have another configuration than they have, of those to which the actor may send one."""
+    kind = KINDS[wire.CONFIGURE]
+    if not rights.may(actor, kind.permission):
+        return 0
+    found = hosts.visible(actor, kind.permission).where(configs.differs(), host_states.listened())
+    return db.session.scalar(select(func.count()).select_from(found.with_only_columns(Host.id).subquery())) or 0
+
+
 def send(
     actor: Actor,
     choice: Choice,

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
-from ezadmin_cmdb.commands import kinds, services, states
+from ezadmin_cmdb.commands import services, states
 from ezadmin_cmdb.commands.description import COMMAND
 from ezadmin_cmdb.commands.kinds import COMMAND_VIEW, KINDS, Kind
 from ezadmin_cmdb.commands.models import Run
@@ -234,11 +234,8 @@ def sendable() -> list[Kind]:
 
 
 def differing() -> int:
-    """How many hosts differ from their configuration, of those to which the user may send one; 0 if to none."""
-    kind = kinds.KINDS["configure"]
-    if not rights.may(current_actor(), kind.permission):
-        return 0
-    return len(services.targets(current_actor(), kind, Choice(differing=True)).hosts)
+    """How many hosts differ from their configuration, of those to which the user may send one."""
+    return services.count_differing(current_actor())
 
 
 # -- API ---
