@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flask_babel import lazy_gettext as _l
 
 from ezadmin_cmdb.describe import fields
@@ -13,6 +15,16 @@ from ezadmin_cmdb.rights import permissions
 STATES = {
     tokens.GOOD: _l("Good"), tokens.USED_UP: _l("Used up"), tokens.EXPIRED: _l("Expired"), tokens.REVOKED: _l("Revoked"),
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State(fields.Computed):
+    """A word for programs, a text for people."""
+
+    def shown(self, value: str) -> str:
+        """The text."""
+        return str(STATES[value])
+
 
 ENROLMENT_TOKEN = register(
     Description(
@@ -31,9 +43,7 @@ ENROLMENT_TOKEN = register(
         empty_hint=_l("A new host shows a token to become known; make one, and run on the host what is shown with it."),
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, searched=True),
-            fields.Computed(
-                name="state", label=_l("State"), compute=lambda token: STATES[tokens.state(token)],
-            ),
+            _State(name="state", label=_l("State"), compute=tokens.state),
             fields.Number(name="uses", label=_l("Hosts that came"), digits=0, editable=False, required=True),
             fields.Number(name="uses_max", label=_l("Hosts at most"), digits=0, required=True),
             fields.Reference(name="site", label=_l("Site"), to="site"),
