@@ -88,7 +88,9 @@ def sections(spec: Spec) -> list[Section]:
         if not _of_family(schemas, name):
             (section,) = [found[tag] for tag in users[name]] if len(users[name]) == 1 else [shared]
             section.objects.append(_object(schemas, name))
-    return [*found.values(), shared]
+    for section in found.values():
+        section.requests.sort(key=lambda one: (one.path, METHODS.index(one.method.lower())))
+    return [*sorted(found.values(), key=lambda one: one.title), shared]
 
 
 def _of_family(schemas: Mapping[str, Any], name: str) -> bool:
@@ -199,8 +201,8 @@ def markdown(spec: Spec) -> str:
         "",
         "A filter `name` can be given with the operators that stand behind it, as `name__contains=…` (`=`: as `name=…`). Of an",
         "object `X`, `XNew` is what is sent to make one (it says what is required), `XPatch` what is sent to change one (nothing",
-        "is), `XPage` a page of them: `total`, `page`, `pages`, `size`, `items`. `XBulkNew`, `XBulkChange` and `XBulkDelete` are in",
-        "[api.md](api.md#many-at-once). Every error is a [Problem](#shapes-that-several-use).",
+        "is), `XPage` a page of them: `total`, `page`, `pages`, `size`, `items`. `XBulkNew`, `XBulkChange` and `XBulkDelete`",
+        "are told of in [api.md](api.md#many-at-once). Every error is a [Problem](#shapes-that-several-use).",
     ]
     for section in sections(spec):
         lines += ["", f"## {section.title}"]
