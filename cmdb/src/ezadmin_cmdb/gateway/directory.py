@@ -172,7 +172,7 @@ class Reader(threading.Thread):
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             bootstrap_timeout_ms=3_000,
-            request_timeout_ms=5_000,
+            request_timeout_ms=15_000,
             metadata_max_age_ms=30_000,
             fetch_max_wait_ms=POLL_MS,
         )
