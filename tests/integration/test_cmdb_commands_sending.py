@@ -242,13 +242,16 @@ def test_stopped_again_and_cancelled() -> None:
     with unit_of_work():
         assert services.cancel(KIM, run) == 1
     assert [row.state for row in commands(run)] == ["failed", "sent", "cancelled"]
-    assert services.counts([run.id]) == {run.id: {"sent": 1, "failed": 1, "cancelled": 1}}
+    assert services.counts(KIM, [run.id]) == {run.id: {"sent": 1, "failed": 1, "cancelled": 1}}
     with pytest.raises(Conflict, match="1 hosts are meant now, 2"):
         services.again(KIM, run, expected=2)
     with unit_of_work():
         assert services.again(KIM, run, expected=1) == 1
     newest = {row.host_id: (row.attempt, row.state) for row in services.latest(KIM, run)}
     assert newest == {one.host_id: (2, "queued"), two.host_id: (1, "sent"), three.host_id: (1, "cancelled")}
+    assert services.counts(KIM, [run.id]) == {run.id: {"queued": 1, "sent": 1, "cancelled": 1}}, (
+        "of the newest attempts"
+    )
     said(one, "done")
     assert states.history(one)[-1].state == "done", "what comes late about the first attempt is about that"
     assert db.session.get_one(Command, one.id).state == "failed"
@@ -276,6 +279,8 @@ def test_what_is_seen_is_that_of_visible_hosts() -> None:
     lee = person("command.view", groups=(mine,))
     run, other = send(), send(choice=Choice(IDS[1:]))
     assert [one.host_id for one in services.latest(lee, services.find_run(lee, run.id))] == [host_id(1)]
+    assert services.counts(lee, [run.id]) == {run.id: {"queued": 1}}
+    assert services.names(lee, [run.id], 5) == {run.id: [(host_id(1), "Host 1")]}
     with pytest.raises(NotFound):
         services.find_run(lee, other.id)
     with pytest.raises(NotFound):

@@ -86,7 +86,7 @@ def _argument(text: str) -> tuple[str, str | int]:
 def _list(actor: Actor, limit: int) -> None:
     """List what was sent, the newest first."""
     found = db.session.scalars(services.visible_runs(actor).order_by(Run.created.desc(), Run.id).limit(limit)).all()
-    counts = services.counts([run.id for run in found])
+    counts = services.counts(actor, [run.id for run in found])
     for run in found:
         told = ", ".join(f"{count} {state}" for state, count in counts[run.id].items())
         click.echo(f"{run.id}  {format_time(run.created)}  {run.kind:10} {run.actor_name:16} {told}")

@@ -67,9 +67,9 @@ def _search(word: str) -> ColumnElement[bool]:
 def _beside(runs: Sequence[Any]) -> Mapping[str, Any]:
     from ezadmin_cmdb.web.signin import current_actor
 
-    ids = [run.id for run in runs]
+    actor, ids = current_actor(), [run.id for run in runs]
     return {
-        "counts": services.counts(ids), "names": services.names(current_actor(), ids, NAMES), "kinds": kinds.KINDS,
+        "counts": services.counts(actor, ids), "names": services.names(actor, ids, NAMES), "kinds": kinds.KINDS,
         "titles": states.TITLES,
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from flask import current_app
 from flask_babel import gettext as _
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, and_, func, insert, select
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
@@ -310,28 +310,33 @@ def find(actor: Actor, command_id: str) -> Command:
     return states.with_text(command_id)
 
 
-def latest(actor: Actor, run: Run) -> Sequence[Command]:
-    """Of each host that the actor may see, the newest command of a run, by the names of the hosts."""
-    newest = (
-        select(Command.host_id, func.max(Command.attempt).label("attempt"))
-        .where(Command.run == run.id)
-        .group_by(Command.host_id)
+def _newest() -> Any:
+    """Of each run and host, the number of the newest attempt."""
+    return (
+        select(Command.run, Command.host_id, func.max(Command.attempt).label("attempt"))
+        .group_by(Command.run, Command.host_id)
         .subquery()
     )
-    query = visible(actor).join(
-        newest, (Command.host_id == newest.c.host_id) & (Command.attempt == newest.c.attempt) & (Command.run == run.id)
-    )
+
+
+def _is(newest: Any) -> ColumnElement[bool]:
+    same = (Command.run == newest.c.run, Command.host_id == newest.c.host_id, Command.attempt == newest.c.attempt)
+    return and_(*same)
+
+
+def latest(actor: Actor, run: Run) -> Sequence[Command]:
+    """Of each host that the actor may see, the newest command of a run, by the names of the hosts."""
+    newest = _newest()
+    query = visible(actor).join(newest, _is(newest)).where(Command.run == run.id, newest.c.run == run.id)
     found: Sequence[Command] = db.session.scalars(query.order_by(Command.host_name, Command.host_id)).all()
     return found
 
 
-def counts(run_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """How many commands of each run are in each state, in the order of the states."""
-    query = (
-        select(Command.run, Command.state, func.count())
-        .where(Command.run.in_(run_ids))
-        .group_by(Command.run, Command.state)
-    )
+def counts(actor: Actor, run_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """On how many hosts each run is in each state, in the order of the states; of the hosts that the actor may see."""
+    newest = _newest()
+    query = visible(actor).join(newest, _is(newest)).where(Command.run.in_(run_ids), newest.c.run.in_(run_ids))
+    query = query.with_only_columns(Command.run, Command.state, func.count()).group_by(Command.run, Command.state)
     found: dict[str, dict[str, int]] = {run_id: {} for run_id in run_ids}
     rows = {(run_id, state): count for run_id, state, count in db.session.execute(query)}
     for state in states.TITLES:

@@ -88,7 +88,7 @@ def value_text(value: Any) -> str:
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What a host's configuration loses (lines with ``-``) and gets (``+``); empty if nothing."""
     lines = difflib.unified_diff(write(before).splitlines(), write(after).splitlines(), n=3, lineterm="")
-    return [line for line in lines if not line.startswith(("---", "+++"))]
+    return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
 
 
 # -- of hosts ---
