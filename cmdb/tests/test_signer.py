@@ -126,6 +126,7 @@ def test_it_signs_what_agents_believe_and_writes_it_down_first(signer: Running) 
     code, told = signer.end()
     assert code == 0
     assert "signed 2 commands" in told
+    assert '"warning"' not in told, "who only looks whether it listens is nothing to tell of"
     assert not signer.socket.exists()
 
 

@@ -174,6 +174,10 @@ def _text(switch: Path) -> str:
         return "halted"
 
 
+class _Nothing(Exception):
+    """Somebody looked whether the signer listens, and asked nothing."""
+
+
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Listens on the socket; each connection is one request."""
 
@@ -204,6 +208,8 @@ class Handler(socketserver.BaseRequestHandler):
             peer = {"uid": uid, "pid": pid}
             try:
                 answer: dict[str, Any] = {"signed": self._signed(peer)}
+            except _Nothing:
+                return
             except Refused as error:
                 _log.warning("refused: %s", error, extra={"fields": {**peer, "reason": error.reason}})
                 answer = {"error": error.reason, "message": str(error)}
@@ -224,6 +230,8 @@ class Handler(socketserver.BaseRequestHandler):
         data, until = bytearray(), time.monotonic() + TIMEOUT_SECONDS
         while not data.endswith(b"\n"):
             part = self.request.recv(1 << 16)
+            if not part and not data:
+                raise _Nothing
             if not part or len(data) + len(part) > MAX_REQUEST or time.monotonic() > until:
                 raise Refused("bad_request", f"a request is one line of at most {MAX_REQUEST} bytes, sent at once")
             data += part
