@@ -216,7 +216,7 @@ def random_rules(rng: random.Random) -> RulesRecord:
 
 def test_whatever_the_bytes_are() -> None:
     rng = random.Random(SEED)
-    end = time.monotonic() + SECONDS
+    end, start = time.monotonic() + SECONDS, time.process_time()
     rounds = refused = 0
     while time.monotonic() < end:
         try:
@@ -231,5 +231,6 @@ def test_whatever_the_bytes_are() -> None:
             took = time.process_time() - begin
             assert took < 2, f"one message took {took:.1f} s of CPU: {rules} {message}"
             rounds += 1
-    assert rounds > SECONDS * 20, "too few rounds to mean anything"
+    # by its own time: the machine may be busy with other things
+    assert rounds > (time.process_time() - start) * 20, "too few rounds to mean anything"
     assert refused < rounds
