@@ -523,3 +523,24 @@ def test_the_state_of_an_enrolment_can_be_written_anew(tmp_path: Path) -> None:
     assert enrolment.read(tmp_path) == replace(made, state="revoked")
     with pytest.raises(GatewayError, match="nothing listens"):
         Client("http://127.0.0.1:1").request("GET", "/")
+
+
+def test_a_gateway_that_ends_says_when_to_come_back(rig: Rig) -> None:
+    ends = [{"commands": [], "time": times.now(), "state": "active", "retry_after": 1.2}]
+    rig.gateway.answers["/poll"] = lambda: (200, ends.pop()) if ends else None
+    rig.start()
+    wait_for(lambda: not ends, "the first answer")
+    begin = time.monotonic()
+    wait_for(lambda: rig.gateway.polls, "the next poll")
+    assert time.monotonic() - begin > 0.8
+
+
+def test_a_state_that_the_gateway_does_not_know_changes_nothing(rig: Rig) -> None:
+    answers = [{"commands": [], "time": times.now(), "state": "unknown"}] * 3
+    rig.gateway.state = "quarantined"
+    found = rig.start()
+    wait_for(lambda: found.status()["state"] == "quarantined", "quarantined")
+    rig.gateway.answers["/poll"] = lambda: (200, answers.pop()) if answers else None
+    wait_for(lambda: not answers, "answers without a state")
+    assert found.status()["state"] == "quarantined"
+    assert rig.held[-1] is not None
