@@ -45,6 +45,8 @@ STATUS_SECONDS = 60.0
 SAME_SECONDS = 10.0
 """Of events of the same form, one in so many seconds is written."""
 _MAX_FORMS = 500
+KEY_PREFIX = b"ezadmin/own/1"
+"""What stands before a public key where a host.id is made of it."""
 _BATCH_LINES = 200
 _PRODUCER: Mapping[str, Any] = {
     "acks": "all",
@@ -55,6 +57,11 @@ _PRODUCER: Mapping[str, Any] = {
     "request_timeout_ms": 10_000,
     "delivery_timeout_ms": 15_000,
 }
+
+
+def host_id_of(public: bytes) -> str:
+    """The host.id of a part of ezadmin with this public key, unless its settings name another: random as the key is."""
+    return str(uuid.UUID(bytes=sha256(KEY_PREFIX + public).digest()[:16], version=4))
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,7 @@ class Identity:
         key = SigningKey.load(key_file)
         if host_id is not None and not is_host_id(host_id):
             raise WireError("bad_host", f"host_id {host_id!r}: write a UUID in lower case")
-        digest = sha256(b"ezadmin/own/1" + key.public).digest()
-        return cls(host_id or str(uuid.UUID(bytes=digest[:16], version=4)), key)
+        return cls(host_id or host_id_of(key.public), key)
 
     def public(self, name: str) -> dict[str, str]:
         """What the cmdb must be told; ``name`` is the host name."""

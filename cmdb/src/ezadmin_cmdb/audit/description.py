@@ -35,7 +35,7 @@ AUDIT = register(
                 name="kind", label=_l("Kind"), required=True, editable=False,
                 choices={
                     "change": _l("Change"), "denial": _l("Denial"), "sign_in": _l("Sign-in"), "account": _l("Account"),
-                    "database": _l("Database"),
+                    "database": _l("Database"), "enrolment": _l("Enrolment"),
                 },
             ),
             fields.Text(name="action", label=_l("What"), required=True, editable=False, searched=True, cell="action"),

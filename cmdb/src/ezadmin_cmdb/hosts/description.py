@@ -20,7 +20,7 @@ from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
 from ezadmin_cmdb.describe.fields import AGENT, PERSON
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
-from ezadmin_cmdb.hosts import many, schemas, services, states, values
+from ezadmin_cmdb.hosts import many, own_parts, schemas, services, states, values
 from ezadmin_cmdb.hosts.labels import effective
 from ezadmin_cmdb.hosts.labels import loads as label_loads
 from ezadmin_cmdb.hosts.models import Address, Host, HostLabel, Nic
@@ -64,11 +64,12 @@ def _search(word: str) -> ColumnElement[bool]:
 def _pulses(hosts: Sequence[Any]) -> Mapping[str, Any]:
     """The newest figures of the hosts of a page, or why there are none."""
     names = current_app.extensions["ezadmin_settings"].names
+    shown = [host.id for host in hosts]
+    more = {"liveness": services.liveness, "own": own_parts.ids(shown)}
     try:
-        found = metrics.pulses(elastic(), names, [host.id for host in hosts])
-        return {"pulses": found, "missing": None, "liveness": services.liveness}
+        return {"pulses": metrics.pulses(elastic(), names, shown), "missing": None, **more}
     except ElasticUnavailable as error:
-        return {"pulses": {}, "missing": str(error), "liveness": services.liveness}
+        return {"pulses": {}, "missing": str(error), **more}
 
 
 def _instead(host: Host) -> tuple[str, Mapping[str, str], str] | None:

@@ -15,7 +15,7 @@ from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
 from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.events import services as events
 from ezadmin_cmdb.hosts import drifts as drift_services
-from ezadmin_cmdb.hosts import policies, services, values
+from ezadmin_cmdb.hosts import own_parts, policies, services, values
 from ezadmin_cmdb.hosts.description import HOST
 from ezadmin_cmdb.hosts.drifts import DRIFT, DRIFT_VIEW
 from ezadmin_cmdb.hosts.models import Host
@@ -46,7 +46,7 @@ def show(object_id: str) -> str:
     return render_template(
         "hosts/show.html", host=host, liveness=services.liveness(host), grafana=_settings().grafana_url,
         may_change=services.may(current_actor(), services.HOST_CHANGE, host), d=HOST, explained=values.explain(host),
-        policy_titles=policies.TITLES, **_live(host),
+        policy_titles=policies.TITLES, own=bool(own_parts.ids([host.id])), **_live(host),
     )  # fmt: skip
 
 

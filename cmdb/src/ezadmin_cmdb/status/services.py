@@ -15,6 +15,8 @@ from sqlalchemy import func, select
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
+from ezadmin_cmdb.hosts import own_parts
+from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.hosts.services import SILENT_AFTER, visible
 from ezadmin_cmdb.hosts.states import REPORTED
 from ezadmin_cmdb.status.kafka import GroupStatus, KafkaProbe
@@ -39,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Agents:
-    """How many hosts there are, and how many of the active ones report."""
+    """How many hosts there are without the parts of ezadmin, and how many of the active ones report."""
 
     hosts: int
     reporting: int
@@ -105,7 +107,7 @@ def _newest(elastic: Elastic, names: Names) -> dict[str, datetime | None]:
 
 
 def _agents(actor: Actor) -> Agents:
-    hosts = visible(actor).subquery()
+    hosts = visible(actor).where(Host.id.not_in(own_parts.ids())).subquery()
     limit = utc_now() - SILENT_AFTER
 
     def count(*conditions: Any) -> int:
