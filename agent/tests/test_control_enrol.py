@@ -7,6 +7,7 @@ import json
 import shutil
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -14,6 +15,7 @@ import pytest
 from ezadmin_testing.certificates import Authority
 from ezadmin_testing.fake_gateway import FakeGateway
 
+from ezadmin_agent import config
 from ezadmin_agent.control import copies, enrolment, fingerprint
 from ezadmin_agent.control.client import GatewayError, context
 from ezadmin_agent.identity import load_or_make
@@ -105,6 +107,26 @@ def test_a_host_enrols_once_and_needs_nothing_more(
     assert path.read_bytes() == before
     assert main(["config", "check", "--config", str(host.config)]) == 0
     assert "warning" not in capsys.readouterr().out
+
+
+def test_without_any_file_the_usual_places_are_used(
+    gateway: FakeGateway, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "usual"
+    monkeypatch.delenv(config.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "none.toml")
+    monkeypatch.setattr(config.Config, "state_dir", state)
+    usual = [replace(one, default=str(state)) if one.key == "state_dir" else one for one in config.SETTINGS]
+    monkeypatch.setattr(config, "SETTINGS", tuple(usual))
+    with pytest.raises(config.ConfigError, match="cannot read the configuration"):
+        config.load(None)
+    assert main(["enrol", gateway.token(ca=pin(authority))]) == 0
+    found = config.load(None)
+    assert (found.state_dir, found.gateway, found.transport) == (state, gateway.url, "https")
+    assert found.gateway_authority() == authority.ca_file.read_text()
+    assert found.command_keys == (gateway.key.public.hex(),)
+    with pytest.raises(config.ConfigError, match="cannot read the configuration"):
+        config.load(tmp_path / "none.toml")  # one that somebody names must be there
 
 
 def test_the_token_may_stand_in_a_file(host: Host, gateway: FakeGateway, authority: Authority, tmp_path: Path) -> None:
@@ -241,21 +263,20 @@ def test_access_to_kafka_stands_in_files_of_the_owner(host: Host) -> None:
         assert host.enrol(plain.token()) == 0
     finally:
         plain.close()
-    from ezadmin_agent.config import load
-
-    config = load(host.config)
-    assert config.transport == "kafka"
-    assert config.kafka is not None
-    assert (config.kafka.bootstrap, config.kafka.tls, config.kafka.sasl) == ("k:9093", True, "SCRAM-SHA-512")
-    assert Path(str(config.kafka.password_file)).read_text() == "s3cret"
-    assert Path(str(config.kafka.password_file)).stat().st_mode & 0o777 == 0o600
-    assert Path(str(config.kafka.ca_file)).read_text() == "PEM"
+    found = config.load(host.config)
+    assert found.transport == "kafka"
+    assert found.kafka is not None
+    assert (found.kafka.bootstrap, found.kafka.tls, found.kafka.sasl) == ("k:9093", True, "SCRAM-SHA-512")
+    assert Path(str(found.kafka.password_file)).read_text() == "s3cret"
+    assert Path(str(found.kafka.password_file)).stat().st_mode & 0o777 == 0o600
+    assert Path(str(found.kafka.ca_file)).read_text() == "PEM"
+    assert "s3cret" not in repr(found)
     host.config.write_text(
         f'state_dir = "{host.state}"\nprefix = "own"\ntransport = "https"\n[kafka]\nbootstrap = "b:1"\n'
     )
-    config = load(host.config)
-    assert config.kafka is not None
-    assert (config.names.prefix, config.transport, config.kafka.bootstrap, config.kafka.tls) == (
+    found = config.load(host.config)
+    assert found.kafka is not None
+    assert (found.names.prefix, found.transport, found.kafka.bootstrap, found.kafka.tls) == (
         "own",
         "https",
         "b:1",
