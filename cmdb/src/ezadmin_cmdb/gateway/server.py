@@ -25,7 +25,7 @@ from ezadmin_wire import WireError
 from ezadmin_wire.signing import VerifyKey
 
 _log = logging.getLogger(__name__)
-GRACE_SECONDS = 6
+GRACE_SECONDS = 4
 CERTIFICATE_SECONDS = 10.0
 TLS_BUFFER = 16 << 10
 """asyncio keeps a buffer of 256 KiB for each TLS connection: more than a gigabyte for 5,000 that mostly wait."""

@@ -71,7 +71,7 @@ class Uploads:
     async def take(self, host_id: str, host: Host, body: bytes) -> list[dict[str, Any]]:
         """What became of each batch of a body, in order. Raises Problem (``bad_upload``, ``kafka_away``)."""
         loop = asyncio.get_running_loop()
-        results, sent = await loop.run_in_executor(self._threads, self._send, loop, host_id, host, body)
+        results, sent, producer = await loop.run_in_executor(self._threads, self._send, loop, host_id, host, body)
         try:
             async with asyncio.timeout(SECONDS):
                 for place, future in sent:
@@ -82,7 +82,7 @@ class Uploads:
                     except MessageSizeTooLargeError as error:
                         results[place] = {"error": "too_large", "message": str(error)}
         except (KafkaError, TimeoutError) as error:
-            self._failed(error)
+            self._failed(error, producer)
             raise self._problem() from error
         finally:
             for _, future in sent:
@@ -101,15 +101,15 @@ class Uploads:
 
     def _send(
         self, loop: asyncio.AbstractEventLoop, host_id: str, host: Host, body: bytes
-    ) -> tuple[list[dict[str, Any]], list[tuple[int, asyncio.Future[None]]]]:
-        """Check, and begin to write; in a thread."""
+    ) -> tuple[list[dict[str, Any]], list[tuple[int, asyncio.Future[None]]], Any]:
+        """Check, and begin to write; in a thread. Returns the producer, too."""
         try:
             batches = upload.decode(body)
         except WireError as error:
             raise Problem(400, error.reason, str(error)) from error
         results: list[dict[str, Any]] = [{} for _ in batches]
         sent: list[tuple[int, asyncio.Future[None]]] = []
-        key = host_id.encode()
+        key, producer = host_id.encode(), None
         for place, (headers, value) in enumerate(batches):
             try:
                 topic = self._check(host_id, host, headers, value)
@@ -117,17 +117,18 @@ class Uploads:
                 results[place] = {"error": error.reason, "message": str(error)}
                 continue
             try:
-                kafka = self._connected().send(topic, key=key, value=value, headers=headers)
+                producer = self._connected()
+                kafka = producer.send(topic, key=key, value=value, headers=headers)
             except MessageSizeTooLargeError as error:
                 results[place] = {"error": "too_large", "message": str(error)}
                 continue
             except KafkaError as error:
-                self._failed(error)
+                self._failed(error, producer)
                 raise self._problem() from error
             future: asyncio.Future[None] = loop.create_future()
             kafka.add_both(_teller(loop, future))
             sent.append((place, future))
-        return results, sent
+        return results, sent, producer
 
     def _check(self, host_id: str, host: Host, headers: list[tuple[str, bytes]], value: bytes) -> str:
         """The topic of a batch. Raises WireError."""
@@ -164,7 +165,12 @@ class Uploads:
                 )
             return self._producer
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException, producer: Any) -> None:
+        """Remember it for a moment. An idempotent producer may not recover from what it could not deliver: make another one."""
+        with self._making:
+            if producer is not None and self._producer is producer:
+                self._producer = None
+                threading.Thread(target=producer.close, kwargs={"timeout": 0}, daemon=True).start()
         self._away_until = time.monotonic() + AWAY_SECONDS
         self._counters["uploads_refused_kafka"] += 1
         if not self.away:
