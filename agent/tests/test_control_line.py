@@ -544,3 +544,14 @@ def test_a_state_that_the_gateway_does_not_know_changes_nothing(rig: Rig) -> Non
     wait_for(lambda: not answers, "answers without a state")
     assert found.status()["state"] == "quarantined"
     assert rig.held[-1] is not None
+
+
+def test_the_system_log_is_that_of_this_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [{"source": "system", "min_level": "error"}]
+    log = tmp_path / "messages"
+    monkeypatch.setattr(managed, "SYSTEM_LOGS", (str(tmp_path / "syslog"), str(log)))
+    (journal,) = managed.merge(entries, [])
+    assert (journal.kind, journal.rules.min_level) == ("journal", "error")
+    log.touch()
+    (one,) = managed.merge(entries, [{"path": str(log), "sample": 3}])
+    assert (str(one.path), one.rules.min_level, one.rules.sample) == (str(log), "error", 3), "and what the file says of it"

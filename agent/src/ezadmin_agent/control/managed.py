@@ -7,6 +7,7 @@ managed away from it. Sources that the file does not name are read as well.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from ezadmin_wire import managed
 from ezadmin_wire.commands import Command
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.fields import dump, load
-from ezadmin_wire.logs.settings import LogConfig, SettingError, source
+from ezadmin_wire.logs.settings import SYSTEM_LOGS, LogConfig, SettingError, source
 from ezadmin_wire.times import parse_time
 
 log = logging.getLogger(__name__)
@@ -134,4 +135,14 @@ def origins(
 def _combined(entries: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     alone = {managed.name_of(entry) for entry in own if entry.get(MANAGED) is False}
     over = [{key: value for key, value in entry.items() if key != MANAGED} for entry in own]
-    return managed.combined([[entry for entry in entries if managed.name_of(entry) not in alone], over])
+    under = [_here(entry) for entry in entries]
+    return managed.combined([[entry for entry in under if managed.name_of(entry) not in alone], over])
+
+
+def _here(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry of the system log as what that is on this host."""
+    if entry.get("source") != managed.SYSTEM:
+        return entry
+    path = next((path for path in SYSTEM_LOGS if os.access(path, os.R_OK)), None)
+    where = {"source": "journal"} if path is None else {"path": path}
+    return {**where, **{key: value for key, value in entry.items() if key != "source"}}
