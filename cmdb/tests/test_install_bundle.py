@@ -154,13 +154,13 @@ def test_the_line_checks_before_it_runs(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     found = scripts(tmp_path, "https://gw:8443", tmp_path / "ca.pem")
     line = one_liner(found, "ezt1.abc")
-    assert line.index(found.sha256) < line.index("sha256sum -c") < line.index("&& sh ")
+    assert line.index(found.sha256) < line.index("sha256sum -c") < line.index(' sh "$f"')
     assert "curl -fsSk " in line
     assert "--no-check-certificate" in one_liner(found, "ezt1.abc", tool="wget")
     assert "-fsSk" not in one_liner(scripts(tmp_path, "https://gw:8443", None), "ezt1.abc"), (
         "a public authority is checked"
     )
-    assert "sh \"$f\" 'a b'" in one_liner(found, "a b")
+    assert "EZADMIN_TOKEN='a b' sh " in one_liner(found, "a b")
 
 
 def test_every_script_is_a_posix_shells(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def reporting(host: ScratchHost, stack: Any, names: Names) -> ScratchHost:
 
 def paste(server: FileServer, options: str, tool: str = "curl") -> list[str]:
     """The line of the enrolment page, without a token."""
-    line = one_liner(server.scripts, "TOKEN", tool=tool).replace(" TOKEN", f" {options}")
+    line = one_liner(server.scripts, "", tool=tool).removesuffix(")") + f" {options})"
     return ["sh", "-c", line]
 
 
@@ -145,8 +145,8 @@ def status(host: ScratchHost, agent: str = AGENT, **how: Any) -> dict[str, Any]:
 
 
 def left(host: ScratchHost) -> list[str]:
-    """What is other than before, but for the script that the line put into a temporary file."""
-    return [path for path in host.changed() if not path.startswith("/tmp/tmp.")]
+    """What is other than before."""
+    return host.changed()
 
 
 def versions(host: ScratchHost) -> list[str]:

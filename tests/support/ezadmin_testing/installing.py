@@ -62,7 +62,12 @@ def paste(
     host: ScratchHost, line: str, options: str, *, way: str = "", check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Paste the line into a root shell of the host; ``way``: what its shell sets before, such as a proxy."""
-    return host.run("sh", "-c", f"{way}{line} {options}", check=check, timeout=300)
+    return host.run("sh", "-c", f"{way}{line.removesuffix(')')} {options})", check=check, timeout=300)
+
+
+def token_of(line: str) -> str:
+    """The token in a line."""
+    return line.partition("EZADMIN_TOKEN=")[2].split()[0]
 
 
 def status(host: ScratchHost) -> dict[str, Any]:

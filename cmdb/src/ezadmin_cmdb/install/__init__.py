@@ -128,18 +128,17 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def one_liner(found: Scripts, token: str, *, tool: str = "curl", options: str = "") -> str:
+def one_liner(found: Scripts, token: str, *, tool: str = "curl") -> str:
     """The line to paste on a host: fetches install.sh, checks it, and only then runs it.
 
     ``tool``: "curl" or "wget". An own authority is not known to the host yet, so the fetch itself checks no certificate: the hash
-    in the line does. ``mktemp``: another user of the host could exchange a file between check and run in a folder of all.
+    in the line does. ``mktemp``: another user of the host could exchange a file between check and run in a folder of all. The
+    token goes by the environment: other users can read a command line. The parentheses keep variable and trap, which
+    removes the file, out of the shell that the line is pasted into.
     """
     fetch = {
         "curl": f'curl -fsS{"k" if found.ca else ""} -o "$f"',
         "wget": f'wget -q{" --no-check-certificate" if found.ca else ""} -O "$f"',
     }[tool]
-    end = " ".join([shlex.quote(token), *([options] if options else [])])
-    return (
-        f'f=$(mktemp) && {fetch} {found.url}/api/agent/v1/install.sh && echo "{found.sha256}  $f" | sha256sum -c - '
-        f'&& sh "$f" {end}'
-    )
+    start = f"(f=$(mktemp) && trap 'rm -f \"$f\"' EXIT && {fetch} {found.url}/api/agent/v1/install.sh"
+    return f'{start} && echo "{found.sha256}  $f" | sha256sum -c - && EZADMIN_TOKEN={shlex.quote(token)} sh "$f")'
