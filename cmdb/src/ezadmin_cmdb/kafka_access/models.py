@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Integer, LargeBinary
+from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ezadmin_cmdb.database import TABLE, Base, UtcDateTime, exact, utc_now
@@ -22,8 +23,8 @@ class KafkaUser(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     host_id: Mapped[str] = mapped_column(exact(36), unique=True)
-    salt: Mapped[bytes] = mapped_column(LargeBinary(64))
-    salted: Mapped[bytes] = mapped_column(LargeBinary(64))
+    salt: Mapped[bytes] = mapped_column(LargeBinary(64).with_variant(mysql.VARBINARY(64), "mysql"))
+    salted: Mapped[bytes] = mapped_column(LargeBinary(64).with_variant(mysql.VARBINARY(64), "mysql"))
     iterations: Mapped[int] = mapped_column(Integer)
     made: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     made_known: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)

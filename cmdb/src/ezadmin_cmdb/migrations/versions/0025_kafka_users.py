@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 from ezadmin_cmdb.migrations.parts import TABLE, create_index, exact, moment
 
@@ -16,8 +17,8 @@ def upgrade() -> None:
         "kafka_users",
         sa.Column("id", sa.BigInteger(), nullable=False),
         sa.Column("host_id", exact(36), nullable=False),
-        sa.Column("salt", sa.LargeBinary(length=64), nullable=False),
-        sa.Column("salted", sa.LargeBinary(length=64), nullable=False),
+        sa.Column("salt", mysql.VARBINARY(64), nullable=False),
+        sa.Column("salted", mysql.VARBINARY(64), nullable=False),
         sa.Column("iterations", sa.Integer(), nullable=False),
         sa.Column("made", moment(), nullable=False),
         sa.Column("made_known", moment(), nullable=True),
