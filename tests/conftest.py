@@ -128,9 +128,40 @@ def elastic(stack: Stack) -> Iterator[ElasticClient]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def tables(stack: Stack) -> list[str]:
+    """The statements that make what the CMDB's migrations make: a tenth of their time."""
+    from sqlalchemy import create_engine
+
+    from ezadmin_cmdb import migrate
+
+    with _database(stack) as (url, cursor):
+        engine = create_engine(url)
+        migrate.upgrade(engine)
+        engine.dispose()
+        cursor.execute("SHOW TABLES")
+        names = [name for (name,) in cursor.fetchall()]
+        statements = ["SET foreign_key_checks = 0"]
+        for name in names:
+            cursor.execute(f"SHOW CREATE TABLE `{name}`")
+            statements.append(cursor.fetchone()[1])
+            cursor.execute(f"SELECT count(*) FROM `{name}`")
+            assert cursor.fetchone()[0] == (name == "alembic_version"), f"the migrations leave rows in {name}"
+        return [*statements, f"INSERT INTO alembic_version VALUES ('{migrate.head()}')", "SET foreign_key_checks = 1"]
+
+
 @pytest.fixture(scope="module")
-def database(stack: Stack) -> Iterator[str]:
-    """URL of an empty database of this module alone."""
+def database(stack: Stack, tables: list[str]) -> Iterator[str]:
+    """URL of a database of this module alone, with the CMDB's tables, empty."""
+    with _database(stack) as (url, cursor):
+        for statement in tables:
+            cursor.execute(statement)
+        yield url
+
+
+@contextmanager
+def _database(stack: Stack) -> Iterator[tuple[str, Any]]:
+    """A new database, and a cursor in it; it is removed afterwards."""
     import pymysql
 
     given = stack.mariadb
@@ -140,7 +171,10 @@ def database(stack: Stack) -> Iterator[str]:
     )
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-    yield f"mysql+pymysql://{given['user']}:{given['password']}@{given['host']}:{given['port']}/{name}?charset=utf8mb4"
-    with connection.cursor() as cursor:
+        cursor.execute(f"USE {name}")
+        yield (
+            f"mysql+pymysql://{given['user']}:{given['password']}@{given['host']}:{given['port']}/{name}?charset=utf8mb4",
+            cursor,
+        )
         cursor.execute(f"DROP DATABASE {name}")
     connection.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from ezadmin_testing.cmdb import ReportingHost, command, config_records, read, settings_file, worker
+from ezadmin_testing.cmdb import ReportingHost, clear, command, config_records, read, settings_file, worker
 from ezadmin_testing.processes import Process, wait_until
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from sqlalchemy import Engine, create_engine, text
@@ -72,8 +72,7 @@ class Cmdb:
 @pytest.fixture
 def cmdb(stack: Any, names: Names, database: str, tmp_path: Path) -> Iterator[Cmdb]:
     cmdb = Cmdb(stack, names, database, tmp_path)
-    cmdb.run("db", "downgrade", "base")
-    cmdb.run("db", "upgrade")
+    clear(database)
     yield cmdb
     cmdb.worker.stop()
     for host in cmdb.hosts:

@@ -18,6 +18,7 @@ from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import Process, wait_until
 from sqlalchemy import create_engine, text
 
+from ezadmin_cmdb.main import main as cmdb_main
 from ezadmin_wire import batch as wire
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
@@ -37,8 +38,7 @@ class Installation:
         self.fleet = Fleet(stack.kafka, stack.elasticsearch, names, folder)
         self.fleet._signer = SigningKey.load(folder / "config.key")
         self.settings = self.fleet.settings("pair")
-        self.run("db", "downgrade", "base")
-        self.run("db", "upgrade")
+        cmdb.clear(database)
         self.keys = [simulated_hosts.load_key(folder / "keys", number) for number in range(HOSTS)]
         self.seq = 0
         command = [
@@ -112,8 +112,8 @@ def test_a_rule_reaches_all_workers_within_five_seconds(installation: Installati
     for process in installation.processes:
         process.start()
     for number, key in enumerate(installation.keys):
-        name = ("--name", f"sim-{number}", "--public-key", key.public.hex())
-        installation.run("host", "add", "--id", simulated_hosts.host_id(number), *name)
+        name = ("--name", f"sim-{number}", "--public-key", key.public.hex(), "--config", str(installation.config))
+        assert cmdb_main(["host", "add", "--id", simulated_hosts.host_id(number), *name]) == 0
     installation.send("first noise")
     wait_until(lambda: len(installation.stored()) == HOSTS, 60, "the hosts are known and the workers work")
 
@@ -158,8 +158,12 @@ def test_a_rule_reaches_all_workers_within_five_seconds(installation: Installati
     assert installation.counts() == {"seen": 4 * HOSTS, "stored": 3 * HOSTS, "ignored": HOSTS}
 
 
-def test_rules_are_changed_one_after_the_other(installation: Installation) -> None:
-    run = installation.run
+def test_rules_are_changed_one_after_the_other(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str, status: int = 0) -> str:  # in this process: there are many
+        capsys.readouterr()
+        assert cmdb_main([*arguments, "--config", str(installation.config)]) == status
+        return "".join(capsys.readouterr())
+
     assert "no rules yet" in run("rules", "list")
     run("rules", "add", "a", "filter", "--level", "debug", "--host", "web-*", "--field", "process.name=cron")
     run("rules", "add", "b", "label", "--contains", "한글", "--set-label", "team=db", "--first")

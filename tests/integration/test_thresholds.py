@@ -210,8 +210,7 @@ class Installation:
         self.config = cmdb.settings_file(folder, database, stack.kafka, names)
         self.fleet = Fleet(stack.kafka, stack.elasticsearch, names, folder)
         self.fleet._signer = SigningKey.load(folder / "config.key")
-        self.run("db", "downgrade", "base")
-        self.run("db", "upgrade")
+        cmdb.clear(database)
         self.ticks = Ticks(self.fleet, 4, folder / "keys")
         command = [sys.executable, "-m", "ezadmin_pipeline.main", "run", "--workers", "2"]
         command += ["--config", str(self.fleet.settings("pair"))]

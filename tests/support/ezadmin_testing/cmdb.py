@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from sqlalchemy import create_engine
 
 from ezadmin_testing.processes import Process
 from ezadmin_wire import batch, state
@@ -28,6 +29,18 @@ def settings_file(folder: Path, database: str, kafka: str, names: Names, **more:
     tables = "".join(f"[{table}]\n{lines}\n" for table, lines in more.items())
     file.write_text(f'{head}[kafka]\nbootstrap = "{kafka}"\n{tables}')
     return file
+
+
+def clear(database: str) -> None:
+    """Leave nothing in the tables: a database serves all tests of a module, and a hundredth of its migrations' time suffices."""
+    from ezadmin_cmdb import app  # noqa: F401 - knows all tables
+    from ezadmin_cmdb.database import Base
+
+    engine = create_engine(database)
+    with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+    engine.dispose()
 
 
 def command(*arguments: str | Path) -> list[str]:
