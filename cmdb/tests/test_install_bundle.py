@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -173,3 +174,6 @@ def test_every_script_is_a_posix_shells(tmp_path: Path) -> None:
     }.items():
         done = subprocess.run(["sh", "-n"], input=text, capture_output=True)
         assert done.returncode == 0, (name, done.stderr)
+        if shutil.which("shellcheck") and name != "openrc.sh":  # which is for a shell of its own
+            judged = subprocess.run(["shellcheck", "-s", "sh", "-"], input=text, capture_output=True)
+            assert judged.returncode == 0, (name, judged.stdout.decode())
