@@ -56,7 +56,7 @@ def rights(names: Names) -> list[Right]:
         Right(cmdb, TOPICS, (names.config,), ("Read", "Write")),
         Right(cmdb, TOPICS, (names.dlq,), ("Write",)),
         Right(cmdb, TOPICS, (names.metrics, names.logs), ("Describe",)),
-        Right(cmdb, GROUP, (names.consumer_group("cmdb-worker"),), ("Read",)),
+        Right(cmdb, GROUP, tuple(map(names.consumer_group, ("cmdb-worker", "cmdb-worker-jobs"))), ("Read",)),
         Right(cmdb, GROUP, (names.consumer_group("pipeline"),), ("Describe",)),
         Right(cmdb, CLUSTER, (CLUSTER_NAME,), ("Describe", "Alter")),
         Right(gateway, TOPICS, (names.config,), ("Read",)),
