@@ -25,9 +25,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Protocol, Union
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
-
 from ezadmin_agent import brokers
 from ezadmin_agent.backoff import Backoff
 from ezadmin_agent.log import Repeated
@@ -40,7 +37,6 @@ from ezadmin_wire.signing import SigningKey
 
 log = logging.getLogger(__name__)
 
-TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 RENEW_AFTER = 3
 """Failures in a row, with no success of any stream between, after which the producer is made anew."""
 
@@ -63,11 +59,15 @@ PRODUCER: Mapping[str, Any] = {
 
 
 class Route(Protocol):
-    """Where a producer leads; its text is the address, ``takes`` who takes the batches there, in words."""
+    """Where a producer leads; its text is the address.
 
-    @property
-    def takes(self) -> str:
-        """Such as ``Kafka``."""
+    ``takes``: who takes the batches there, in words. ``errors``: what its producer raises beside OSError; ``too_large``: what a
+    batch fails with that will never be taken for its size.
+    """
+
+    takes: str
+    errors: tuple[type[BaseException], ...]
+    too_large: tuple[type[BaseException], ...]
 
     def options(self) -> dict[str, Any]:
         """Options of the producer, asked for each time that one is made."""
@@ -127,8 +127,20 @@ class Sender:
         clock: Callable[[], str] = times.now,
         in_flight_bytes: int = 8 << 20,
         bytes_per_second: Optional[int] = None,
-        make_producer: Callable[..., Any] = KafkaProducer,
+        make_producer: Optional[Callable[..., Any]] = None,
     ) -> None:
+        if isinstance(kafka, KafkaConnection):
+            # here: who sends through the gateway does not pay 8 MiB for it
+            from kafka import KafkaProducer
+            from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+
+            make_producer = make_producer or KafkaProducer
+            self._errors: tuple[type[BaseException], ...] = (KafkaError,)
+            self._too_large: tuple[type[BaseException], ...] = (MessageSizeTooLargeError, RecordListTooLargeError)
+        else:
+            self._errors, self._too_large = kafka.errors, kafka.too_large
+        self._no_connection: tuple[type[BaseException], ...] = (*self._errors, OSError, WireError)
+        self._not_sent: tuple[type[BaseException], ...] = (*self._errors, ValueError)
         self._spools = spools
         self._host_id = host_id
         self._key = key
@@ -141,7 +153,7 @@ class Sender:
         self._spare = float(bytes_per_second or 0)  # bytes that may be sent now
         self._spare_at = time.monotonic()
         self._patience = self._options["delivery_timeout_ms"] / 1000 * 2
-        self._make_producer = make_producer
+        self._make_producer = make_producer or _none
         self._producer: Any = None
         self._producer_backoff = Backoff(0.25, 10.0)
         self._producer_at = 0.0
@@ -231,7 +243,7 @@ class Sender:
             if not busy:
                 wake.wait(self._pause())
         if self._producer is not None:
-            _close(self._producer, 1.0)
+            _close(self._producer, 1.0, self._errors)
             self._producer = None
 
     def _finished(self) -> bool:
@@ -277,11 +289,11 @@ class Sender:
         try:
             # the options are asked for each time: a password or certificate may have been renewed
             self._producer = self._make_producer(**self._options, **self._kafka.options())
-        except (KafkaError, OSError, WireError) as error:
+        except self._no_connection as error:
             wait = self._producer_backoff.next()
             self._producer_at = time.monotonic() + wait
             reason: object = error
-            if isinstance(self._kafka, KafkaConnection):
+            if isinstance(self._kafka, KafkaConnection) and isinstance(error, Exception):
                 reason = brokers.why(error, self._kafka, proxied="proxy_url" in self._options)
             self._trouble.tell("", f"no connection to {self._takes} at {self._kafka}: {reason}")
             return False
@@ -293,7 +305,7 @@ class Sender:
         self._renew = False
         self._failures = 0
         if self._producer is not None:
-            _close(self._producer, 1.0)
+            _close(self._producer, 1.0, self._errors)
             self._producer = None
             self._producer_at = time.monotonic() + self._producer_backoff.next()
 
@@ -353,7 +365,7 @@ class Sender:
 
     def _fail(self, stream: _Stream, piece: _Piece, error: BaseException) -> None:
         stream.failed = error
-        if isinstance(error, TOO_LARGE):
+        if isinstance(error, self._too_large):
             if piece.alone or piece.future is None:
                 self._refuse(stream, piece)
             self._careful = 1 + sum(len(other.in_flight) for other in self._streams)
@@ -442,7 +454,7 @@ class Sender:
                 piece.future = self._producer.send(
                     stream.topic, value=value, key=self._host_id.encode(), headers=headers
                 )
-            except (KafkaError, ValueError) as error:  # ValueError: the topic vanished from the metadata just now
+            except self._not_sent as error:  # ValueError: the topic vanished from the metadata just now
                 self._fail(stream, piece, error)
                 return
             piece.future.add_both(lambda *_: self._spools.wake.set())
@@ -473,11 +485,15 @@ def _text(error: BaseException) -> str:
     return text if text.startswith(name) else f"{name}: {text}" if text else name
 
 
-def _close(producer: Any, timeout: float) -> None:
+def _none(**_: Any) -> Any:
+    raise ValueError("a way other than Kafka needs its own producer")
+
+
+def _close(producer: Any, timeout: float, errors: tuple[type[BaseException], ...]) -> None:
     """Close ``producer`` for good, also with records under way: they are in the spool."""
     try:
         producer.close(timeout=timeout)
-    except KafkaError:
+    except errors:
         # its close() waits for the records first and raises before it stops the I/O thread; there is no public way left
         producer._sender.force_close()
         producer._closed = True

@@ -12,8 +12,6 @@ import threading
 from collections import deque
 from typing import Any, Callable, NamedTuple, Optional
 
-from kafka.errors import MessageSizeTooLargeError
-
 from ezadmin_agent.control.client import Answer, Client, GatewayError
 from ezadmin_agent.control.me import Me
 from ezadmin_wire import upload
@@ -25,6 +23,10 @@ BODY_BYTES = 1 << 20
 TIMEOUT = 45.0
 TOO_LARGE = "too_large"
 _BARE = 1024  # about what a batch's headers take
+
+
+class TooLargeError(Exception):
+    """A batch that Kafka would never take for its size."""
 
 
 class Future:
@@ -62,6 +64,8 @@ class GatewayRoute:
     """The way through the gateway at ``url``, as :class:`ezadmin_agent.sender.Route`."""
 
     takes = "the gateway"
+    errors: tuple[type[BaseException], ...] = ()
+    too_large: tuple[type[BaseException], ...] = (TooLargeError,)
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -114,7 +118,7 @@ class GatewayProducer:
                 batches = self._take()
             try:
                 self._post(batches)
-            except (GatewayError, MessageSizeTooLargeError) as error:
+            except (GatewayError, TooLargeError) as error:
                 self._fail(batches, error)
             except Exception as error:
                 log.exception("an upload failed unexpectedly")
@@ -136,7 +140,7 @@ class GatewayProducer:
         if answer.status != 200:
             error = answer.error()
             if answer.status == 413 and len(batches) == 1:
-                raise MessageSizeTooLargeError(str(error))
+                raise TooLargeError(str(error))
             raise error
         for batch, found in zip(batches, results(answer, len(batches))):
             batch.future.end(found)
@@ -170,6 +174,5 @@ def _result(one: dict[str, Any]) -> Optional[BaseException]:
         return None
     reason, text = str(one.get("error", "")), str(one.get("message", ""))
     if reason == TOO_LARGE:
-        too_large: BaseException = MessageSizeTooLargeError(text)
-        return too_large
+        return TooLargeError(text)
     return GatewayError(f"{text or 'refused'} ({reason or 'no reason'})", status=200, reason=reason)
