@@ -82,6 +82,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Answer the polls, then end as uvicorn does."""
         self._watcher.cancel()
+        _log.info("ending: %d polls are answered", self._gateway.polls.count)
         self._gateway.polls.stop()
         await super().shutdown(sockets)
 
@@ -121,7 +122,7 @@ def run(settings: Settings) -> int:
         host=given.host,
         port=given.port,
         http="httptools",
-        ws="websockets",
+        ws="websockets-sansio",
         ws_max_size=64 << 10,
         lifespan="on",
         log_config=None,
