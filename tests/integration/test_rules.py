@@ -20,6 +20,7 @@ from sqlalchemy import create_engine, text
 
 from ezadmin_cmdb.main import main as cmdb_main
 from ezadmin_wire import batch as wire
+from ezadmin_wire.config import host_key
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.times import format_time
@@ -109,11 +110,18 @@ def installation(stack: Any, names: Names, database: str, tmp_path: Path) -> Ite
 
 
 def test_a_rule_reaches_all_workers_within_five_seconds(installation: Installation, tmp_path: Path) -> None:
-    for process in installation.processes:
-        process.start()
+    worker, pipeline = installation.processes
+    worker.start()
     for number, key in enumerate(installation.keys):
         name = ("--name", f"sim-{number}", "--public-key", key.public.hex(), "--config", str(installation.config))
         assert cmdb_main(["host", "add", "--id", simulated_hosts.host_id(number), *name]) == 0
+    hosts = {host_key(simulated_hosts.host_id(number)) for number in range(HOSTS)}
+    wait_until(
+        lambda: hosts <= cmdb.config_records(installation.kafka, installation.names, installation.folder).keys(),
+        30,
+        "the hosts are in Kafka: lines of unknown hosts are dead letters",
+    )
+    pipeline.start()
     installation.send("first noise")
     wait_until(lambda: len(installation.stored()) == HOSTS, 60, "the hosts are known and the workers work")
 
