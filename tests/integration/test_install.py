@@ -382,7 +382,9 @@ def test_a_plain_user(host: ScratchHost, server: FileServer, stack: Any, names: 
     prefix = f"/home/{USER}/.local/share/ezadmin-agent"
     lines = "/tmp/crontab-of-plain"
     host.write(
-        "/usr/local/bin/crontab", f'#!/bin/sh\ncase $1 in -l) cat {lines} ;; *) cat "$@" >{lines} ;; esac\n', 0o755
+        "/usr/local/bin/crontab",
+        f'#!/bin/sh\ncase $1 in -l) cat {lines} ;; -r) rm {lines} ;; *) cat "$@" >{lines} ;; esac\n',
+        0o755,
     )
     host.run("sh", "-c", f"echo '# mine' >{lines}", user=USER)
     host.run(

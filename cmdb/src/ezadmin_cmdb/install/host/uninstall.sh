@@ -69,7 +69,15 @@ ezadmin_uninstall() {
     cron)
         if crontab -l 2>/dev/null | grep -qF "$script"; then
             echo "${dry:+would }take the line of $script out of the crontab"
-            [ -n "$dry" ] || crontab -l | grep -vF "$script" | crontab -
+            # read whole before it is written: a crontab of which one pipe lost a part would be the user's loss
+            rest=$(crontab -l | grep -vF "$script")
+            if [ -n "$dry" ]; then
+                :
+            elif [ -n "$rest" ]; then
+                printf '%s\n' "$rest" | crontab -
+            else
+                crontab -r
+            fi
         fi
         ;;
     esac
