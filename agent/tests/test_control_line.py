@@ -554,4 +554,6 @@ def test_the_system_log_is_that_of_this_host(tmp_path: Path, monkeypatch: pytest
     assert (journal.kind, journal.rules.min_level) == ("journal", "error")
     log.touch()
     (one,) = managed.merge(entries, [{"path": str(log), "sample": 3}])
-    assert (str(one.path), one.rules.min_level, one.rules.sample) == (str(log), "error", 3), "and what the file says of it"
+    assert (str(one.path), one.rules.min_level, one.rules.sample) == (str(log), "error", 3), (
+        "and what the file says of it"
+    )
