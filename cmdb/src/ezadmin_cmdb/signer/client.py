@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Iterator, Sequence
@@ -57,7 +58,8 @@ def _ask(path: Path, line: bytes) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(TIMEOUT_SECONDS)
             connection.connect(str(path))
-            connection.sendall(line)
+            with contextlib.suppress(BrokenPipeError):  # it answers at once whom it does not listen to
+                connection.sendall(line)
             with connection.makefile("rb") as file:
                 raw = file.readline()
         answer = json.loads(raw)

@@ -218,8 +218,18 @@ class Handler(socketserver.BaseRequestHandler):
                 return
             try:
                 self.request.sendall(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+                if "error" in answer:
+                    self._drain()
             except OSError as error:
                 _log.warning("an answer was not taken: %s", error, extra={"fields": peer})
+
+    def _drain(self) -> None:
+        """Take what still comes: closed over unread bytes, a socket loses the answer that says why."""
+        self.request.shutdown(socket.SHUT_WR)
+        self.request.settimeout(1.0)
+        for _ in range(64):
+            if not self.request.recv(1 << 16):
+                return
 
     def _signed(self, peer: dict[str, int]) -> list[dict[str, str]]:
         if peer["uid"] not in self.server.allowed:
