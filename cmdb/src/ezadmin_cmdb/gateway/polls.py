@@ -31,6 +31,8 @@ RESEND_SECONDS = 10.0
 """A command that an agent has got but not accepted is given to it again so much later: its word may be on its way."""
 ANSWER_BYTES = 1 << 20
 """Of commands in one answer; the others come with the next poll."""
+AT_ONCE = 200
+"""Hosts whose commands are handed over in one transaction: when all hosts get one, the first do not wait for the last."""
 PER_HOST = 4
 """Polls of one host that wait at once; the oldest is ended for another one."""
 INSTANCES = 8
@@ -187,14 +189,17 @@ class Polls:
                 some.append(one)
             if some:
                 chosen.append((poll, some))
-        if not chosen:
-            return
-        # written down before they are handed over: what an agent has can be told of as sent
+        for first in range(0, len(chosen), AT_ONCE):
+            await self._hand_over(chosen[first : first + AT_ONCE])
+
+    async def _hand_over(self, chosen: Sequence[tuple[Poll, list[Waiting]]]) -> None:
+        """Written down before they are handed over: what an agent has can be told of as sent."""
         allowed = set(
             await self._database.run(commands.mark_sent, [one.command_id for _, some in chosen for one in some])
         )
-        for poll, some in chosen:
-            some = [one for one in some if one.command_id in allowed]
+        at = time.monotonic()
+        for poll, waiting in chosen:
+            some = [one for one in waiting if one.command_id in allowed]
             if some and not poll.answer.done() and self._active(poll.host_id):
                 self._given.update({one.command_id: (at, poll.instance) for one in some})
                 self._counters["commands_handed_over"] += len(some)
