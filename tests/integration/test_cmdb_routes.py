@@ -172,8 +172,8 @@ BODIES = {
 """What routes written by hand want to be sent."""
 ALL_THAT_MATCH = {"kind": "inventory", "filter": "q=", "all": "true"}
 """A command to all hosts for which one may send it."""
-MORE = {"command.view": ["command.inventory"]}
-"""What else a route needs: which kind of command it is stands in the request."""
+MORE = {"command.view": ["command.inventory"], "agent_config.view": ["host.view"]}
+"""What else a route needs: which kind of command it is stands in the request; whose configuration, in its address."""
 ONLY_ADMINISTRATORS = {
     "users.reset_password POST", "users.unlock POST", "users.reset_second_factor POST", "users.end_sessions POST",
 }  # fmt: skip
@@ -306,6 +306,10 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
     if action in ("accept", "reject", "accept_host", "reject_host"):
         with app.app_context(), unit_of_work():
             hosts.set_state(KIM, make("host", n), "quarantined")
+    if "command" in endpoint:
+        with app.app_context(), unit_of_work():
+            for number in (1, 2):  # others before may have left them refused or in quarantine
+                hosts.set_state(KIM, make("host", number), "active")
     if action in ("again", "api_again"):
         with app.app_context(), unit_of_work():
             db.session.execute(update(Command).where(Command.run == str(object_id)).values(state="failed"))
