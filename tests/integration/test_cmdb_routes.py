@@ -306,6 +306,9 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
     if action in ("accept", "reject", "accept_host", "reject_host"):
         with app.app_context(), unit_of_work():
             hosts.set_state(KIM, make("host", n), "quarantined")
+    elif "command" in endpoint and method == "POST":
+        with app.app_context(), unit_of_work():
+            hosts.set_state(KIM, make("host", n), "active")  # also one that was rejected before
     if "command" in endpoint:
         with app.app_context(), unit_of_work():
             for number in (1, 2):  # others before may have left them refused or in quarantine
