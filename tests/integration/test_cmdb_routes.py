@@ -313,8 +313,10 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
         with app.app_context(), unit_of_work():
             for number in (1, 2):  # others before may have left them refused or in quarantine
                 hosts.set_state(KIM, make("host", number), "active")
-    if action in ("again", "api_again"):
+    if "command" in endpoint and action in ("again", "api_again", "send", "api_send"):
         with app.app_context(), unit_of_work():
+            for number in (1, 2):  # earlier requests took them out of service
+                hosts.set_state(KIM, make("host", number), "active")
             db.session.execute(update(Command).where(Command.run == str(object_id)).values(state="failed"))
     if endpoint == "commands.confirm" and method == "GET":
         return client.get(path, query_string=ALL_THAT_MATCH)
