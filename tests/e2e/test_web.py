@@ -266,6 +266,7 @@ def test_sign_in_refuses_and_admits(open_page: Callable[..., Page], site: Site) 
     expect(page).to_have_url(re.compile("/sign-in"))
 
 
+@pytest.mark.alone  # it looks at the whole cluster
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_from_the_overview_to_this_machine(open_page: Callable[..., Page], site: Site, language: str) -> None:
     texts = TEXTS[language]
@@ -402,6 +403,7 @@ def test_elasticsearch_away(open_page: Callable[..., Page], site: Site) -> None:
     assert process.stop() == 0
 
 
+@pytest.mark.alone  # it looks at the whole cluster
 def test_kafka_away(open_page: Callable[..., Page], site: Site) -> None:
     process, url = site.web(kafka="127.0.0.1:1")
     page = sign_in(open_page(url=url), site)

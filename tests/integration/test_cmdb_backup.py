@@ -177,6 +177,9 @@ def test_what_is_refused(
     refused("newer", packed(newer), "9999", migrate.head(), "9.1")
     refused("older", packed(older), "0018", "empty database", url=database)
     refused("format", packed([json.dumps({**head, "ezadmin-cmdb-dump": 2}) + "\n"]), "format 2")
+    named = [line.replace('"table":"sites"', '"table":"sites` (id) SELECT 1 -- "') for line in lines]
+    assert named != lines
+    refused("named", packed(named), "names what is no table or column", url=database)
     refused("cut", file.read_bytes()[:-900], "is not whole", url=database)
     refused("no-end", packed(lines[:-1]), "does not end", url=database)
     refused("less", packed([*lines[:-2], lines[-1]]), "does not end", url=database)

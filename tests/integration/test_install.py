@@ -287,6 +287,13 @@ def test_without_python_it_says_what_to_install(host: ScratchHost, server: FileS
     assert left(host) == sorted([*before, "/usr/local/bin/python3"])
 
 
+def test_a_python_that_is_none_is_named(host: ScratchHost, server: FileServer) -> None:
+    done = host.run(*paste(server, ""), env={"EZADMIN_PYTHON": "/opt/python3"}, check=False)
+    assert done.returncode == 1
+    assert "EZADMIN_PYTHON=/opt/python3 is no program" in done.stderr
+    assert left(host) == []
+
+
 def test_the_archive_needs_no_server(reporting: ScratchHost, files: Path) -> None:
     host = reporting
     made = scripts(files, None, None).archive(files, "cp311-x86_64-glibc")

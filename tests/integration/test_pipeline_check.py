@@ -41,6 +41,7 @@ def put(elastic: ElasticClient, path: str, body: Any) -> None:
     assert status == 200, answer
 
 
+@pytest.mark.alone  # it looks at the whole cluster
 def test_all_is_well(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     path = fleet.settings("check")
     fleet.publish_host(HOST, SigningKey.generate())

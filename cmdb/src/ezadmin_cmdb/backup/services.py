@@ -12,6 +12,8 @@ import base64
 import gzip
 import json
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +37,7 @@ FORMAT = 1
 LEFT_OUT = ("alembic_version", "user_sessions")
 AT_ONCE = 500
 """Rows a statement."""
+LEAVING_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def _write(connection: Connection, revision: str, out: IO[str]) -> dict[str, int
         _line(out, {"table": table, "columns": [one["name"] for one in columns]})
         # a FLOAT as text has fewer digits than it holds
         wanted = [f"`{one['name']}`{' + 0e0' if isinstance(one['type'], mysql.FLOAT) else ''}" for one in columns]
-        query = text(f"SELECT {', '.join(wanted)} FROM `{table}`")  # noqa: S608 - names of our own tables
+        query = text(f"SELECT {', '.join(wanted)} FROM `{table}`")  # noqa: S608  # nosec B608 - names of our own tables
         rows = connection.execution_options(stream_results=True, yield_per=AT_ONCE).execute(query)
         counts[table] = 0
         for row in rows:
@@ -191,9 +194,10 @@ def restore(actor: Actor, engine: Engine, file: Path, replace: bool) -> Restored
             f"restore it with ezadmin-cmdb {reader.header.program} or a newer one"
         )
     with engine.connect() as connection:
-        others = connection.scalar(
-            text("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
-        )
+        others, deadline = _others(connection), time.monotonic() + LEAVING_SECONDS
+        while others and time.monotonic() < deadline:  # the server notices a moment later that a program has ended
+            time.sleep(0.1)
+            others = _others(connection)
         tables = _tables(connection)
     if others:
         raise Conflict(f"{others} connections use the database: stop ezadmin-cmdb web and ezadmin-cmdb worker first")
@@ -213,19 +217,26 @@ def restore(actor: Actor, engine: Engine, file: Path, replace: bool) -> Restored
     return Restored(reader.header, reader.counts, migrate.head())
 
 
+def _others(connection: Connection) -> int:
+    query = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+    return int(connection.scalar(text(query)) or 0)
+
+
 def _fill(connection: Connection, reader: _Reader, replace: bool) -> None:
     connection.execute(text("SET SESSION foreign_key_checks = 0"))
     try:
         for table in [*_tables(connection), "user_sessions"]:
-            if not replace and connection.scalar(text(f"SELECT 1 FROM `{table}` LIMIT 1")):  # noqa: S608 - ours
+            if not replace and connection.scalar(text(f"SELECT 1 FROM `{table}` LIMIT 1")):  # noqa: S608  # nosec B608 - ours
                 raise Conflict(
                     f"the database is not empty (table {table}); --replace deletes all that it holds in favour of the dump"
                 )
-            connection.execute(text(f"DELETE FROM `{table}`"))  # noqa: S608 - ours
+            connection.execute(text(f"DELETE FROM `{table}`"))  # noqa: S608  # nosec B608 - ours
         for table, columns, rows in reader.tables():
+            if not all(re.fullmatch(r"\w+", name) for name in (table, *columns)):
+                raise Invalid(f"the dump names what is no table or column: {[table, *columns]!r:.200}")
             names = ", ".join(f"`{name}`" for name in columns)
             places = ", ".join(f":p{at}" for at in range(len(columns)))
-            insert = text(f"INSERT INTO `{table}` ({names}) VALUES ({places})")  # noqa: S608 - of our own dump
+            insert = text(f"INSERT INTO `{table}` ({names}) VALUES ({places})")  # noqa: S608  # nosec B608 - words, looked at above
             for portion in _portions(rows):
                 connection.execute(insert, [{f"p{at}": value for at, value in enumerate(row)} for row in portion])
     finally:

@@ -38,6 +38,10 @@ ezadmin_no_python() {
 }
 
 ezadmin_install() {
+    if [ -n "${EZADMIN_PYTHON:-}" ] && ! [ -x "$(command -v "$EZADMIN_PYTHON" 2>/dev/null)" ]; then
+        echo "install.sh: EZADMIN_PYTHON=$EZADMIN_PYTHON is no program; what to do: mend the path, or leave it away" >&2
+        exit 1
+    fi
     python=$(ezadmin_python) || {
         ezadmin_no_python
         exit 1
