@@ -156,6 +156,7 @@ def database(stack: Stack, tables: list[str]) -> Iterator[str]:
     with _database(stack) as (url, cursor):
         for statement in tables:
             cursor.execute(statement)
+        cursor.execute("USE information_schema")  # a restore wants to be alone in it
         yield url
 
 

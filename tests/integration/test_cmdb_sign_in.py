@@ -402,7 +402,7 @@ def switch_on(client: FlaskClient) -> tuple[str, list[str]]:
     answer = client.post(
         "/account/second-factor/confirm", data={"csrf_token": csrf(client), "code": next(codes_of(found[1]))}
     )
-    codes = re.search(r'id="codes">([^<]+)<', answer.text)
+    codes = re.search(r'id="codes"[^>]*>([^<]+)<', answer.text)
     assert codes is not None
     return found[1], codes[1].split()
 

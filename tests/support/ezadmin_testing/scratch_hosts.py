@@ -17,10 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ezadmin_testing.pythons import ROOT
+
 CLONE_NEWNET = 0x40000000
 USER, UID = "plain", 4711
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ROOT_OF_FINGERPRINT = "/fingerprint"
+PYTHONS = ROOT / ".ezadmin" / "pythons"
 _SETUP = r"""
 set -e
 base=$1
@@ -32,6 +35,10 @@ mount --rbind /dev dev
 mount --rbind /sys sys
 for own in tmp run root; do mount -t tmpfs -o mode=1777 tmpfs $own; done
 chmod 0700 root; chmod 0755 run
+# other Pythons lie in the checkout, which may be another file system, or below /tmp
+mkdir -p ".$4"
+mount --bind "$4" ".$4"
+mount -o remount,bind,ro ".$4"
 hostname "$2"
 [ -z "$3" ] || ip link set lo up
 exec chroot . /bin/sh -c 'echo ready; trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done'
@@ -67,6 +74,7 @@ class ScratchHost:
         self.pid = 0
         self._forwards: list[socket.socket] = []
         folder.mkdir()
+        PYTHONS.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(folder)], check=True)
         for part in ("up", "work", "root"):
             (folder / part).mkdir()
@@ -80,7 +88,8 @@ class ScratchHost:
         self.be(secrets.token_hex(16), secrets.token_hex(8), f"52:54:00:{secrets.token_hex(3)}")
         spaces = ["-m", "-p", "-u", *(["-n"] if network else [])]
         self._unshare = subprocess.Popen(
-            ["unshare", *spaces, "--fork", "--kill-child", "sh", "-c", _SETUP, "sh", folder, name, "yes" if network else ""],
+            ["unshare", *spaces, "--fork", "--kill-child", "sh", "-c", _SETUP, "sh", folder, name, "yes" if network else "",
+             str(PYTHONS)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
