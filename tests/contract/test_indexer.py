@@ -251,16 +251,27 @@ def put_settings(elastic: ElasticClient, index: str, settings: dict[str, Any]) -
 def test_a_write_block_on_todays_index_is_waited_for(sink: Sink, elastic: ElasticClient, block: str) -> None:
     index = sink.names.logs_index(TODAY)
     elastic.request("PUT", f"/{index}")
-    put_settings(elastic, index, {f"index.blocks.{block}": True})
-    sink.add({}, {})
-    with pytest.raises(TimeoutError):
-        sink.drain(2.0)  # longer than the patience with an index of the past
+    sent = 0
+    for _ in range(3):
+        put_settings(elastic, index, {f"index.blocks.{block}": True})
+        sink.add({}, {})
+        sent += 2
+        try:
+            sink.drain(2.0)  # longer than the patience with an index of the past
+        except TimeoutError:
+            break
+        # where the disk has room Elasticsearch lifts this one by itself, each 30 s
+        assert block == "read_only_allow_delete"
+        blocks = elastic.request("GET", f"/{index}/_settings/index.blocks.*", params={"flat_settings": "true"})[1]
+        assert blocks in ({}, {index: {"settings": {}}}), "it was not waited for"
+    else:
+        pytest.fail("lifted each time")
     put_settings(elastic, index, {f"index.blocks.{block}": None})
     sink.drain()
-    assert (sink.owner.lines, sink.owner.dead) == (2, [])
+    assert (sink.owner.lines, sink.owner.dead) == (sent, [])
 
 
-@pytest.mark.parametrize("block", ["write", "read_only_allow_delete"])
+@pytest.mark.parametrize("block", ["write", "read_only"])
 def test_a_write_block_on_an_index_of_the_past(elastic: ElasticClient, names: Names, block: str) -> None:
     sink = Sink(elastic, names, PAST)
     index = names.logs_index(PAST)
