@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from ezadmin_testing.commands import signer
 from ezadmin_testing.described import KIM, PASSWORD, application, empty, host_id, make
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
-from werkzeug.serving import make_server
 
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.commands import services
@@ -76,28 +73,6 @@ def app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> 
             wanted = db.session.get_one(Host, host_id(1)).agent_config_wanted
             db.session.add(HostLine(host_id=host_id(1), config=wanted, seen=utc_now()))
         yield app
-
-
-@pytest.fixture(scope="module")
-def url(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "the browser tests need chromium: apt-get install chromium fonts-noto-cjk"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

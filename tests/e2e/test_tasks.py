@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from ezadmin_testing.described import KIM, PASSWORD, application, empty, host_id, make
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from werkzeug.serving import make_server
+from playwright.sync_api import Browser, Page, expect
 
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.database import db, unit_of_work
@@ -70,28 +67,6 @@ def app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> 
             with app.app_context(), unit_of_work():
                 reports.store(host_id(n), Inventory(collected=now(), hostname=f"h{n}", serial=f"Observed-{n}"))
         yield app
-
-
-@pytest.fixture(scope="module")
-def url(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "the browser tests need chromium: apt-get install chromium fonts-noto-cjk"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
