@@ -127,7 +127,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if done.returncode:
         pytest.skip("needs the right to mount a small disk")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    subprocess.run(["umount", "--lazy", folder], check=True)  # also after a failed test, whose files are open yet
 
 
 def test_a_full_disk_stops_logs_only(small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -218,4 +218,31 @@ def test_errors_find_room_on_a_full_disk(small_disk: Path, caplog: pytest.LogCap
     assert 0 < spools["logs"].dropped["info"] == full - len(messages(spools, "logs"))
     assert "the disk is full: " in caplog.text
     assert " lines of stream logs are dropped (" in caplog.text
+    spools.close()
+
+
+def test_a_new_segment_finds_room_on_a_full_disk(small_disk: Path) -> None:
+    """The disk may be full just when a segment is: then the first write that fails is the one that begins the next."""
+    specs = [StreamSpec("errors", "t.logs", 6, False, share=1.0, over=("logs",)), *SPECS]
+    spools = Spools(small_disk / "spool", specs, cap_bytes=8 << 20)
+    (small_disk / "spool/reserve").unlink()
+
+    def append(name: str) -> None:
+        line = json.dumps({"log.level": "error", "message": name, "x": os.urandom(25_000).hex()}, separators=(",", ":"))
+        spools[name].append([line.encode()], dataset="a", tmin="", tmax="", positions={})
+        spools[name].sync()
+
+    newest = [0, 0]
+    for index, name in enumerate(("logs", "errors")):
+        while newest[index] < 256 << 10:  # the size of a segment at this cap
+            append(name)
+            newest[index] = max((small_disk / "spool" / name).glob("*.seg")).stat().st_size
+    append("logs")
+    with (small_disk / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 4096)
+    segments = len(list((small_disk / "spool/errors").glob("*.seg")))
+    append("errors")
+    assert len(list((small_disk / "spool/errors").glob("*.seg"))) == segments + 1
+    assert spools["logs"].dropped["error"]
     spools.close()

@@ -58,6 +58,7 @@ ACKED = struct.Struct(">QQQ")
 FRAME, CHECKPOINT = 1, 2
 MAX_BODY = 16 << 20
 DEFLATE_FROM = 1024
+FULL = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_BYTES = 4 << 20
 """Disk kept back for the streams that do not wait, for when it is full. Metrics of hours fit into it."""
 SEGMENT_BYTES = 8 << 20
@@ -407,13 +408,16 @@ class Spool:
                 written += os.write(self._writer, memoryview(record)[written:])
         except OSError as error:
             self._truncate(segment.size)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT) and self._relieve is not None and self._relieve():
+            if self._relieved(error):
                 self._write(kind, meta, value)
                 return
-            what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror)
-            raise SpoolError(f"cannot write {segment.path}: {what}") from error
+            raise SpoolError(f"cannot write {segment.path}: {_why(error)}") from error
         segment.size += len(record)
         self._disk_bytes += len(record)
+
+    def _relieved(self, error: OSError) -> bool:
+        """Whether the disk was full and room was made, so that it is worth another try."""
+        return error.errno in FULL and self._relieve is not None and self._relieve()
 
     def _truncate(self, size: int) -> None:
         segment = self._segments[-1]
@@ -428,7 +432,10 @@ class Spool:
         try:
             writer = self._create(old.number + 1, old.epoch)
         except OSError as error:
-            raise SpoolError(f"cannot begin a new segment in {self.directory}: {error.strerror}") from error
+            if self._relieved(error):
+                self._roll()
+                return
+            raise SpoolError(f"cannot begin a new segment in {self.directory}: {_why(error)}") from error
         os.close(self._writer)
         self._writer = writer
         self._set_synced()
@@ -700,8 +707,11 @@ class Spools:
         with self._reserve_lock:
             try:
                 self._reserve.unlink()
+                reserved = True
             except OSError:
-                return any(self._drop(self.specs[name], "the disk is full") for name in spec.over)
+                reserved = False
+        if not reserved:
+            return any(self._drop(self.specs[name], "the disk is full") for name in spec.over)
         log.error(
             "the disk of %s is full: logs wait in their files; metrics go on in a reserve of %d KiB. Free space there",
             *(self._reserve.parent, min(RESERVE_BYTES, self.cap_bytes // 16) >> 10),
@@ -754,6 +764,10 @@ class Spools:
             level = logging.WARNING if victim.droppable else logging.ERROR
             log.log(level, "%s: %d lines of stream %s are dropped (%s)", why, sum(lost.values()), victim.name, parts)
         return freed
+
+
+def _why(error: OSError) -> str:
+    return "the disk is full" if error.errno in FULL else str(error.strerror)
 
 
 def _merge(positions: dict[str, Any], changes: Mapping[str, Any]) -> None:
