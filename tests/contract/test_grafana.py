@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +333,9 @@ def test_provisioning_with_an_authority_of_ones_own(tmp_path: Path) -> None:
 # -- with data of a real agent ---
 
 
+WRITTEN = ("critical", "error", "warning", "info", "debug")
+
+
 class Watched:
     """An installation with one real agent and one real pipeline worker, and what Grafana would be told about it."""
 
@@ -362,7 +367,7 @@ class Watched:
         """A log line of each common level."""
         stamp = datetime.now(UTC).strftime("%b %d %H:%M:%S")
         with self.events.open("a") as file:
-            for word in ("critical", "error", "warning", "info", "debug"):
+            for word in WRITTEN:
                 file.write(f"{stamp} box app[7]: {word}: 디스크 <b>disk</b>\n")
 
     def count(self, uid: str, query: str) -> int:
@@ -400,7 +405,9 @@ def watched(stack: Any, names: Names, tmp_path: Path) -> Iterator[Watched]:
     try:
         wait_until(lambda: made.count("ezadmin-metrics", "*"), 60, "the first figures")
         made.write()
-        wait_until(lambda: made.count("ezadmin-rollup-fleet-1h", "*") >= 5, 60, "counts of events by hour")
+        for rollup, level in itertools.product(("ezadmin-rollup-fleet-1h", "ezadmin-rollup-fleet-1m"), WRITTEN):
+            counted = partial(made.count, rollup, f"log.level:{level}")
+            wait_until(counted, 60, f"events of level {level} in {rollup}")
         wait_until(lambda: made.count("ezadmin-metrics", "event.dataset:system.filesystem"), 60, "a filesystem")
         wait_until(lambda: made.count("ezadmin-metrics", "event.dataset:system.host") >= 5, 60, "five ticks")
         yield made
