@@ -10,27 +10,21 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Flask
-from flask.sessions import SecureCookieSessionInterface
-from itsdangerous import BadSignature
 from sqlalchemy import select
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ezadmin_cmdb.accounts import services as accounts
-from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.commands import services as commands
 from ezadmin_cmdb.commands.kinds import COMMAND_VIEW
 from ezadmin_cmdb.commands.models import Command, CommandHead
 from ezadmin_cmdb.database import db
+from ezadmin_cmdb.gateway.browsers import BUSY, NOT_SIGNED_IN, Browsers, actor_of
 from ezadmin_cmdb.gateway.database import Database
 from ezadmin_cmdb.gateway.problems import Problem
-from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.settings import Settings
-from ezadmin_cmdb.web.signin import TOKEN, lacks_second_factor
 from ezadmin_wire.ids import is_host_id
 
 _log = logging.getLogger(__name__)
@@ -38,8 +32,6 @@ LOOK_SECONDS = 1.0
 AGAIN_SECONDS = 60.0
 SOCKETS_MAX = 500
 RUNS_MAX = 20
-NOT_SIGNED_IN, BUSY = 4401, 4503
-"""Why a socket is closed, beside the codes of WebSockets themselves."""
 States = dict[str, dict[str, Any]]
 """By the id of the command."""
 
@@ -48,16 +40,11 @@ class Live:
     """All browsers that listen here."""
 
     def __init__(self, settings: Settings, core: Flask, database: Database) -> None:
-        self._web = settings.web
+        self._browsers = Browsers(settings, core)
         self._database = database
         self._changed = asyncio.Event()
         self._number: int | None = None
         self.count = 0
-        self._cookie = "__Host-ezadmin" if settings.web.https else "ezadmin"
-        self._sessions = None
-        if settings.secret_key_file is not None:
-            core.config["SECRET_KEY"] = settings.secret_key()
-            self._sessions = SecureCookieSessionInterface().get_signing_serializer(core)
 
     async def look(self) -> None:
         """Tell sockets when any command has changed, until cancelled."""
@@ -76,11 +63,11 @@ class Live:
 
     async def serve(self, socket: WebSocket) -> None:
         """One browser, from its coming to its going."""
-        token = self._token(socket)
+        token = self._browsers.token(socket)
         if self.count >= SOCKETS_MAX:
             await socket.close(BUSY)
             return
-        if token is None or not self._from_here(socket) or not await self._signed_in(token):
+        if token is None or not await self._signed_in(token):
             await socket.close(NOT_SIGNED_IN)
             return
         await socket.accept()
@@ -107,29 +94,9 @@ class Live:
             with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await listener
 
-    def _token(self, socket: WebSocket) -> str | None:
-        cookie = socket.cookies.get(self._cookie)
-        if cookie is None or self._sessions is None:
-            return None
-        try:
-            session = self._sessions.loads(cookie, max_age=int(accounts.SESSION_LIFE.total_seconds()))
-        except BadSignature:
-            return None
-        found = session.get(TOKEN) if isinstance(session, Mapping) else None
-        return found if isinstance(found, str) else None
-
-    def _from_here(self, socket: WebSocket) -> bool:
-        """Whether a page of ours asks: a browser sends the cookie for any."""
-        origin = urlsplit(socket.headers.get("origin", ""))
-        if self._web.url is not None:
-            own = urlsplit(self._web.url)
-            return (origin.scheme, origin.netloc) == (own.scheme, own.netloc)
-        here = urlsplit(f"//{socket.headers.get('host', '')}").hostname
-        return origin.hostname is not None and origin.hostname == here
-
     async def _signed_in(self, token: str) -> bool:
         try:
-            return await self._database.run(_actor, token) is not None
+            return await self._database.run(actor_of, token, COMMAND_VIEW) is not None
         except Problem:
             return False
 
@@ -172,18 +139,9 @@ def _head() -> int:
     return db.session.scalar(select(CommandHead.number).where(CommandHead.id == 1)) or 0
 
 
-def _actor(token: str) -> Actor | None:
-    """Who is signed in with a browser's token, if he may see commands."""
-    session = accounts.find_session(token)
-    if session is None or lacks_second_factor(session.user):
-        return None
-    actor = Actor(session.user.name, "ui", rights.rights_of(session.user), user_id=session.user.id)
-    return actor if rights.may(actor, COMMAND_VIEW) else None
-
-
 def _states(token: str, runs: Collection[str]) -> dict[str, States] | None:
     """The states of the commands of runs that the browser's user may see; None if nobody is signed in any more."""
-    actor = _actor(token)
+    actor = actor_of(token, COMMAND_VIEW)
     if actor is None:
         return None
     found: dict[str, States] = {run: {} for run in runs}

@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response
 
 from ezadmin_cmdb.database import db
+from ezadmin_cmdb.web import sockets
 
 _log = logging.getLogger("ezadmin_cmdb.web")
 FILE_MAX = 17 << 20
@@ -21,13 +22,12 @@ CONTENT_SECURITY_POLICY = "; ".join([
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self' data:",  # Bootstrap's stylesheet draws its small icons so
-    "connect-src 'self'",
+    "connect-src 'self' {sockets}",
     "form-action 'self'",
     "frame-ancestors 'none'",
     "base-uri 'none'",
 ])  # fmt: skip
 HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -95,6 +95,8 @@ def _end(response: Response) -> Response:
 def _secure(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
+    policy = CONTENT_SECURITY_POLICY.format(sockets=sockets.origin())
+    response.headers.setdefault("Content-Security-Policy", policy)
     if (quota := g.get("quota")) is not None:
         response.headers.extend(quota.headers)
     if response.status_code == 401 and request.path.startswith("/api/"):
