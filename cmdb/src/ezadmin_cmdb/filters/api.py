@@ -11,7 +11,6 @@ from flask_babel import gettext as _
 from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, fields, validate
 
-from ezadmin_cmdb.describe.description import find_or_none
 from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.filters import services
 from ezadmin_cmdb.filters.services import NAME_MAX, QUERY_MAX, Saved
@@ -93,7 +92,7 @@ class Many(MethodView):
     @signed_in
     def post(self, given: dict[str, Any]) -> dict[str, Any]:
         """Save a filter."""
-        actor, description = current_actor(), find_or_none(given["object_type"])
+        actor, description = current_actor(), services.kind_of(given["object_type"])
         if description is None:
             raise Invalid(_("There is no such list."), "object_type")
         made = services.save(actor, description, given["name"], given["query"], given.get("shared", False))

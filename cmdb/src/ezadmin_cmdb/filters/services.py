@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,37 @@ NAME_MAX, QUERY_MAX = 128, 4000
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A page beside the described lists whose address can be kept. ``clean``: what the page understands of it."""
+
+    name: str
+    titles: object
+    icon: str
+    view: str
+    endpoint: str
+    clean: Callable[[str], str]
+
+
+_others: dict[str, Kind] = {}
+
+
+def offer(kind: Kind) -> Kind:
+    """Let addresses of a page be saved."""
+    _others[kind.name] = kind
+    return kind
+
+
+def kinds() -> list[Description | Kind]:
+    """All that is filtered, in the order of the menus."""
+    return [*known(), *_others.values()]
+
+
+def kind_of(name: str) -> Description | Kind | None:
+    """What filters of ``object_type`` ``name`` are for, if there is such a thing."""
+    return next((one for one in kinds() if one.name == name), None)
+
+
+@dataclass(frozen=True)
 class Saved:
     """A saved filter as an actor meets it."""
 
@@ -42,10 +73,10 @@ def _user(actor: Actor) -> int:
     return actor.user_id
 
 
-def available(actor: Actor, description: Description | None = None) -> list[Saved]:
+def available(actor: Actor, description: Description | Kind | None = None) -> list[Saved]:
     """The actor's own and the shared ones, of one list or of all that he may see, by name. One query."""
     user = _user(actor)
-    types = [one.name for one in known() if rights.may(actor, one.view)] if description is None else [description.name]
+    types = [one.name for one in kinds() if rights.may(actor, one.view)] if description is None else [description.name]
     rows = db.session.execute(
         select(SavedFilter, DefaultFilter.user_id)
         .outerjoin(DefaultFilter, (DefaultFilter.filter_id == SavedFilter.id) & (DefaultFilter.user_id == user))
@@ -64,7 +95,7 @@ def find(actor: Actor, filter_id: int) -> Saved:
     return found
 
 
-def save(actor: Actor, description: Description, name: str, text: str, shared: bool = False) -> SavedFilter:
+def save(actor: Actor, description: Description | Kind, name: str, text: str, shared: bool = False) -> SavedFilter:
     """Keep what a list is asked. Raises Invalid, Forbidden, Conflict for a name that one's other filter has."""
     rights.require(actor, description.view)
     user = _user(actor)
@@ -135,8 +166,8 @@ def _require_change(actor: Actor, saved: Saved) -> None:
         raise rights.refusal(actor, SHARE, OBJECT_TYPE, saved.filter.id)
 
 
-def _description(one: SavedFilter) -> Description:
-    return next(d for d in known() if d.name == one.object_type)
+def _description(one: SavedFilter) -> Description | Kind:
+    return next(d for d in kinds() if d.name == one.object_type)
 
 
 def _name(text: str) -> str:
@@ -146,10 +177,12 @@ def _name(text: str) -> str:
     return name
 
 
-def _text(description: Description, text: str) -> str:
+def _text(description: Description | Kind, text: str) -> str:
     """As it is kept: only what the list understands, without the page."""
-    asked = query.parse_text(description, text, strict=True)
-    found = asked.address(page=1).lstrip("?")
+    if isinstance(description, Kind):
+        found = description.clean(text)
+    else:
+        found = query.parse_text(description, text, strict=True).address(page=1).lstrip("?")
     if len(found) > QUERY_MAX:
         raise Invalid(_("At most %(n)d characters.", n=QUERY_MAX), "query")
     return found
@@ -167,7 +200,7 @@ def _snapshot(one: SavedFilter) -> dict[str, Any]:
     return {"object_type": one.object_type, "name": one.name, "query": one.query, "shared": one.shared}
 
 
-def lists(actor: Actor, found: Sequence[Saved]) -> list[tuple[Description, list[Saved]]]:
+def lists(actor: Actor, found: Sequence[Saved]) -> list[tuple[Description | Kind, list[Saved]]]:
     """Saved filters by their lists, in the order of the menus."""
-    by_type = [(d, [one for one in found if one.filter.object_type == d.name]) for d in known()]
+    by_type = [(d, [one for one in found if one.filter.object_type == d.name]) for d in kinds()]
     return [(d, of_list) for d, of_list in by_type if of_list and rights.may(actor, d.view)]

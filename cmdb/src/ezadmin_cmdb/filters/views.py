@@ -7,7 +7,6 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from ezadmin_cmdb.describe.description import find as described
-from ezadmin_cmdb.describe.description import find_or_none
 from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.filters import services
 from ezadmin_cmdb.filters.services import Saved
@@ -21,7 +20,9 @@ bp = Blueprint("saved_filters", __name__, url_prefix="/saved-filters")
 def address(saved: Saved) -> str:
     """The list as the filter asks it."""
     one = saved.filter
-    return f"{url_for(described(one.object_type).path + '.index')}?{one.query}"
+    kind = services.kind_of(one.object_type)
+    endpoint = kind.endpoint if isinstance(kind, services.Kind) else f"{described(one.object_type).path}.index"
+    return f"{url_for(endpoint)}?{one.query}"
 
 
 @bp.get("/")
@@ -40,7 +41,7 @@ def index() -> str:
 def save() -> Response:
     """Keep what a list is asked."""
     actor, form = current_actor(), request.form
-    description = find_or_none(form.get("object_type", ""))
+    description = services.kind_of(form.get("object_type", ""))
     if description is None:
         raise Invalid(_("There is no such list."), "object_type")
     made = services.save(actor, description, form.get("name", ""), form.get("query", ""), form.get("shared") == "true")
