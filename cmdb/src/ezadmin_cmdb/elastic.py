@@ -43,7 +43,7 @@ class Elastic:
                 allow_partial_search_results=False,
             )
         except (ApiError, TransportError) as error:
-            raise ElasticUnavailable(_what(error)) from error
+            raise ElasticUnavailable(cause(error)) from error
         return dict(answer.body)
 
     def searches(self, pattern: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -53,18 +53,42 @@ class Elastic:
         try:
             answers = self._connected().msearch(searches=lines).body["responses"]
         except (ApiError, TransportError) as error:
-            raise ElasticUnavailable(_what(error)) from error
+            raise ElasticUnavailable(cause(error)) from error
         for answer in answers:
             if "error" in answer:
                 raise ElasticUnavailable(f"{answer['status']}: {_cause(answer['error'])}")
         return list(answers)
+
+    def client(self, timeout: float, opaque_id: str | None = None) -> Elasticsearch:
+        """The client itself, with a patience (seconds) of its own, for what is more than one search; ``opaque_id``: under which
+        its tasks run. It raises the client's own errors, of which :func:`cause` makes a text. Raises ElasticUnavailable."""
+        options: dict[str, Any] = {"request_timeout": timeout, "max_retries": 0}
+        if opaque_id is not None:
+            options["opaque_id"] = opaque_id
+        return self._connected().options(**options)
+
+    def field_types(self, pattern: str) -> dict[str, dict[str, bool]]:
+        """The fields of all indices of ``pattern``: by name their types, each with whether it can be searched.
+
+        Raises ElasticUnavailable.
+        """
+        try:
+            answer = self._connected().field_caps(
+                index=pattern, fields="*", ignore_unavailable=True, allow_no_indices=True, filters="-metadata,-parent"
+            )
+        except (ApiError, TransportError) as error:
+            raise ElasticUnavailable(cause(error)) from error
+        return {
+            name: {kind: bool(one["searchable"]) for kind, one in kinds.items()}
+            for name, kinds in answer.body["fields"].items()
+        }
 
     def health(self) -> dict[str, Any]:
         """The cluster's health (``info`` and ``ping`` are missing in small distributions). Raises ElasticUnavailable."""
         try:
             return dict(self._connected().cluster.health(timeout="2s").body)
         except (ApiError, TransportError) as error:
-            raise ElasticUnavailable(_what(error)) from error
+            raise ElasticUnavailable(cause(error)) from error
 
     def _connected(self) -> Elasticsearch:
         if self._connection is None:
@@ -89,7 +113,8 @@ class Elastic:
             self._client.close()
 
 
-def _what(error: ApiError | TransportError) -> str:
+def cause(error: ApiError | TransportError) -> str:
+    """What Elasticsearch, or the way to it, says of an error."""
     if isinstance(error, ApiError):
         body = error.body if isinstance(error.body, dict) else {}
         return f"{error.status_code}: {_cause(body.get('error', error.message))}"

@@ -1,0 +1,1 @@
+"""Searching events: the language of queries, and what is asked of Elasticsearch."""

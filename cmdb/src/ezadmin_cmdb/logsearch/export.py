@@ -1,0 +1,224 @@
+"""All lines of a search, as NDJSON or CSV, read from one view of the indices: every line once, in constant memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from elasticsearch import Elasticsearch
+from flask_babel import gettext as _
+
+from ezadmin_cmdb.describe.tabular import guarded
+from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
+from ezadmin_cmdb.errors import Conflict, Invalid
+from ezadmin_cmdb.logsearch import services
+from ezadmin_cmdb.logsearch.services import Search
+from ezadmin_wire.names import Names
+
+Format = Literal["ndjson", "csv"]
+MEDIA_TYPES: Mapping[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+COLUMNS = ("@timestamp", "host.name", "log.level", "event.dataset", "message")
+COLUMNS_MAX = 50
+CHUNK = 2_000
+"""Lines that are asked for at once."""
+STREAMED_MAX = 100_000
+"""Up to so many lines a page exports while one waits; more is for :mod:`ezadmin_cmdb.logsearch.exports`."""
+KEEP_ALIVE = "15m"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some lines, and what is needed to go on after them. ``lines``: of this chunk; ``place``: plain values."""
+
+    data: bytes
+    lines: int
+    place: dict[str, Any]
+
+
+def check(columns: Sequence[str]) -> list[str]:
+    """The columns of an export, each once; none: COLUMNS. Raises Invalid."""
+    found = list(dict.fromkeys(one for one in columns if one)) or list(COLUMNS)
+    if len(found) > COLUMNS_MAX:
+        raise Invalid(_("At most %(n)d columns are exported.", n=COLUMNS_MAX), "columns")
+    if wrong := [one for one in found if len(one) > 256 or "*" in one or not one.isprintable()]:
+        raise Invalid(_("%(name)s is no name of a column.", name=wrong[0][:50]), "columns")
+    return found
+
+
+def count(elastic: Elastic, names: Names, search: Search) -> int:
+    """How many lines an export has. Raises QueryError, ElasticUnavailable."""
+    body = {"size": 0, "track_total_hits": True, "query": services.condition(elastic, names, search)}
+    answer = services.asked(elastic.client(services.SECONDS + 5), body, services.pattern(names))
+    _whole(answer)
+    return int(answer["hits"]["total"]["value"])
+
+
+def export(
+    elastic: Elastic,
+    names: Names,
+    search: Search,
+    *,
+    columns: Sequence[str] = (),
+    format: Format = "ndjson",
+    sort: Literal["desc", "asc"] = "desc",
+    limit: int | None = None,
+    opaque_id: str | None = None,
+) -> Iterator[bytes]:
+    """The lines of a search by time, some at a time. ``columns``: names of fields; NDJSON without any has the whole documents.
+
+    The first piece is made before this returns, so that what is wrong is said before a response begins: QueryError, Invalid,
+    ElasticUnavailable. Later, and if a shard fails, ElasticUnavailable breaks the stream: a file without an end is better than
+    one that is not whole and looks so. Cells of CSV are guarded against formulas. Close the generator to give up.
+    """
+    wanted = check(columns) if columns or format == "csv" else []
+    pieces = _pieces(elastic, names, search, wanted, format, sort, limit, opaque_id)
+    first = next(pieces)
+    return _with(first, pieces)
+
+
+def _with(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _pieces(
+    elastic: Elastic, names: Names, search: Search, columns: list[str], format: Format, sort: str, limit: int | None,
+    opaque_id: str | None,
+) -> Iterator[bytes]:  # fmt: skip
+    reader = Reader(elastic, names, search, columns, format, sort, opaque_id)
+    try:
+        left = limit
+        yield reader.header()
+        while left is None or left > 0:
+            chunk = reader.read(CHUNK if left is None else min(CHUNK, left))
+            if not chunk.lines:
+                return
+            left = None if left is None else left - chunk.lines
+            yield chunk.data
+    finally:
+        reader.close()
+
+
+class Reader:
+    """Reads the lines of a search, chunk by chunk; with the ``place`` of a chunk another one goes on after it.
+
+    A view that was lost meanwhile (Elasticsearch was started again) is opened anew: what comes after the last time read, and of
+    that time what was not read yet.
+    """
+
+    def __init__(
+        self, elastic: Elastic, names: Names, search: Search, columns: Sequence[str], format: Format, sort: str = "desc",
+        opaque_id: str | None = None, place: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self._names = names
+        self._condition = services.condition(elastic, names, search)
+        self._client: Elasticsearch = elastic.client(services.SECONDS * 4, opaque_id)
+        self._columns = list(columns)
+        self._format = format
+        self._sort = sort
+        self._place = dict(place or {})
+        self._view: str | None = self._place.get("view")
+
+    def header(self) -> bytes:
+        """What stands before the first line: in CSV, the names of the columns after a byte order mark, for spreadsheets."""
+        if self._format != "csv":
+            self._open()
+            return b""
+        self._open()
+        return b"\xef\xbb\xbf" + _row([guarded(one) for one in self._columns])
+
+    def read(self, size: int) -> Chunk:
+        """The next lines, none at the end. Raises ElasticUnavailable, also if a shard does not answer."""
+        hits = self._hits(size)
+        if not hits:
+            return Chunk(b"", 0, dict(self._place))
+        write = self._csv if self._format == "csv" else self._json
+        data = b"".join(write(hit["_source"]) for hit in hits)
+        last = hits[-1]["_source"]["@timestamp"]
+        same = [hit["_id"] for hit in hits if hit["_source"]["@timestamp"] == last]
+        if self._place.get("time") == last:
+            same = [*self._place["ids"], *same]
+        self._place = {"view": self._view, "after": hits[-1]["sort"], "time": last, "ids": same}
+        return Chunk(data, len(hits), dict(self._place))
+
+    def close(self) -> None:
+        """Give the view back."""
+        if self._view is not None:
+            services.close_view(self._client, self._view)
+            self._view = None
+
+    def _open(self) -> None:
+        if self._view is None:
+            self._view = services.open_view(self._client, self._names, KEEP_ALIVE)
+
+    def _hits(self, size: int) -> list[dict[str, Any]]:
+        self._open()
+        try:
+            return self._asked(size, self._place.get("after"))
+        except Conflict:
+            self._view = None
+        self._open()  # the same lines in a view of their own, from the last time on
+        return self._asked(size, None)
+
+    def _asked(self, size: int, after: list[Any] | None) -> list[dict[str, Any]]:
+        condition = self._condition
+        if after is None and "time" in self._place:
+            edge = {"range": {"@timestamp": {"lte" if self._sort == "desc" else "gte": self._place["time"]}}}
+            read = {"ids": {"values": self._place["ids"]}}
+            condition = {"bool": {"filter": [condition, edge], "must_not": [read]}}
+        body: dict[str, Any] = {
+            "size": size, "query": condition, "track_total_hits": False, "timeout": f"{services.SECONDS * 3}s",
+            "sort": [{"@timestamp": {"order": self._sort}}, {"_shard_doc": {"order": self._sort}}],
+            "pit": {"id": self._view, "keep_alive": KEEP_ALIVE},
+        }  # fmt: skip
+        if self._columns:
+            body["_source"] = [*self._columns, "@timestamp"]
+        if after is not None:
+            body["search_after"] = after
+        answer = services.asked(self._client, body)
+        _whole(answer)
+        self._view = answer.get("pit_id", self._view)
+        return list(answer["hits"]["hits"])
+
+    def _json(self, source: Mapping[str, Any]) -> bytes:
+        if self._columns:
+            source = {name: value for name in self._columns if (value := value_of(source, name)) is not None}
+        return json.dumps(source, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+
+    def _csv(self, source: Mapping[str, Any]) -> bytes:
+        return _row([guarded(_cell(value_of(source, name))) for name in self._columns])
+
+
+def value_of(source: Mapping[str, Any], name: str) -> Any:
+    """The value of a field in a document; of a member of a flattened field too. None: it has none."""
+    if name in source:
+        return source[name]
+    for root, value in source.items():
+        if isinstance(value, dict) and name.startswith(f"{root}."):
+            return value_of(value, name[len(root) + 1 :])
+    return None
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _row(cells: Sequence[str]) -> bytes:
+    buffer = io.StringIO()
+    # a NUL ends a text for some readers, a lone carriage return a line
+    csv.writer(buffer).writerow([one.replace("\0", "\N{REPLACEMENT CHARACTER}") for one in cells])
+    return buffer.getvalue().encode("utf-8", "replace")
+
+
+def _whole(answer: Mapping[str, Any]) -> None:
+    health = services.health_of(answer)
+    if not health.whole:
+        raise ElasticUnavailable("; ".join(health.reasons) or "not all shards answered in time")
