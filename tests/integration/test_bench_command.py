@@ -12,7 +12,9 @@ from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import Process, pipeline_command, wait_until
 from kafka import KafkaAdminClient
 
+from ezadmin_pipeline import bench
 from ezadmin_pipeline.bench import MARK, Outcome, Plan, hints, remove, report
+from ezadmin_pipeline.settings import load
 from ezadmin_wire.names import Names
 
 
@@ -38,9 +40,9 @@ def left_behind(fleet: Fleet) -> list[str]:
 
 
 def test_it_measures_and_cleans_up(fleet: Fleet) -> None:
-    config = fleet.settings("bench")
-    printed = pipeline_command(config, "bench", "--events", "30000", "--lines", "100", "--workers", "2")
-    assert "stored                 30000 of 30000\n" in printed
+    config = fleet.settings("bench", commit_interval=0.1)  # several commits, however fast the machine is
+    printed = pipeline_command(config, "bench", "--events", "100000", "--lines", "100", "--workers", "2")
+    assert "stored                 100000 of 100000\n" in printed
     assert "events/s" in printed
     assert "hint: " in printed
     wait_until(lambda: not left_behind(fleet), 10, "nothing is left")
@@ -58,6 +60,15 @@ def test_it_cleans_up_when_it_is_stopped_and_after_it_was_killed(fleet: Fleet, t
     wait_until(lambda: left_behind(fleet), 30, "it has begun again")
     process.kill()
     assert f"removed {fleet.names.prefix}{MARK}" in pipeline_command(config, "bench", "--clean")
+    wait_until(lambda: not left_behind(fleet), 10, "nothing is left")
+
+
+def test_a_failure_says_how_far_it_was(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_START_SECONDS", 0.0)
+    loaded = load(fleet.settings("bench"))
+    far = r"0 of 10 batches committed; waiting: \S+ \d+ \(no commit yet\).*; 2 of 2 workers run$"
+    with pytest.raises(bench.BenchFailed, match=r"^nothing was committed within \d+ s of the start; " + far):
+        bench.measure(loaded, Plan(1000, 100, 5, 200, 2), lambda text: None, ("warning", "console"))
     wait_until(lambda: not left_behind(fleet), 10, "nothing is left")
 
 

@@ -16,7 +16,7 @@ import secrets
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,11 +26,11 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from ezadmin_pipeline import families, install, workers
-from ezadmin_pipeline.elastic import Elastic, ElasticClient
+from ezadmin_pipeline.elastic import Elastic, ElasticClient, Unavailable, reason
 from ezadmin_pipeline.settings import Settings, SettingsError
 from ezadmin_pipeline.worker import Worker
 from ezadmin_wire import batch as wire
-from ezadmin_wire import config
+from ezadmin_wire import config, log
 from ezadmin_wire.ids import new_epoch
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
@@ -39,8 +39,10 @@ from ezadmin_wire.times import format_time, now
 MARK = "-bench-"
 LEVELS = ("info",) * 16 + ("warning", "warning", "error", "debug")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_START_SECONDS = 60.0
-_STALL_SECONDS = 60.0
+_START_SECONDS = 180.0
+"""Until the first commit: processes start, join a group and make indices, on a machine that may have much else to do."""
+_STALL_SECONDS = 120.0
+"""Between two commits: longer than Kafka waits for a worker that is gone, and Elasticsearch for a bulk."""
 
 
 class BenchFailed(LookupError):
@@ -114,7 +116,8 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
         except ValueError as error:
             raise SettingsError(f"--workers {options.workers}: write a number from 1 to 256, or auto") from error
         plan = Plan(options.events, options.lines, options.hosts, options.size, number)
-        print("\n".join(report(measure(settings, plan, lambda text: print(text, flush=True)))))
+        logs = (options.log_level, options.log_format)
+        print("\n".join(report(measure(settings, plan, lambda text: print(text, flush=True), logs))))
     return 0
 
 
@@ -149,8 +152,11 @@ def _held_back() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def measure(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> Outcome:
-    """Make topics and indices, write, read, and remove everything. Raises BenchFailed, KafkaError, Unavailable."""
+def measure(settings: Settings, plan: Plan, tell: Callable[[str], None], logs: tuple[str, str]) -> Outcome:
+    """Make topics and indices, write, read, and remove everything; ``logs``: level and format of the workers' logs.
+
+    Raises BenchFailed, KafkaError, Unavailable.
+    """
     signer = SigningKey.generate()
     try:
         names = Names(f"{settings.names.prefix}{MARK}{secrets.token_hex(4)}")
@@ -178,7 +184,7 @@ def measure(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> Outc
         value_bytes = _produce(own, plan, signer)
         produced = time.monotonic() - started
         tell(f"{plan.events} events written in {produced:.1f} s")
-        return _consume(own, plan, elastic, value_bytes, produced, tell)
+        return _consume(own, plan, elastic, value_bytes, produced, logs)
     finally:
         try:
             remove(settings, elastic, names.prefix)
@@ -254,8 +260,9 @@ def event(moment: str, number: int, size: int) -> bytes:
     return line
 
 
-def _work(settings: Settings, results: Any) -> None:
+def _work(settings: Settings, results: Any, logs: tuple[str, str]) -> None:
     """A worker process: works until SIGTERM, then tells what its bulks and commits took."""
+    log.configure(*logs)
     worker = Worker(settings)
     worker.run()
     bulks, commits = worker.measures.elastic.bulks, worker.measures.commits
@@ -263,12 +270,12 @@ def _work(settings: Settings, results: Any) -> None:
 
 
 def _consume(
-    settings: Settings, plan: Plan, elastic: Elastic, value_bytes: int, produced: float, tell: Callable[[str], None]
+    settings: Settings, plan: Plan, elastic: Elastic, value_bytes: int, produced: float, logs: tuple[str, str]
 ) -> Outcome:
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
-    children = [context.Process(target=_work, args=(settings, results), daemon=True) for _ in range(plan.workers)]
-    progress = _Progress(settings)
+    children = [context.Process(target=_work, args=(settings, results, logs), daemon=True) for _ in range(plan.workers)]
+    progress = Progress(settings, elastic)
     try:
         for child in children:
             child.start()
@@ -278,7 +285,7 @@ def _consume(
         while done < progress.batches:
             time.sleep(0.2)
             if any(child.exitcode is not None for child in children):
-                raise BenchFailed("a worker ended; its log above says why")
+                raise BenchFailed(f"a worker ended; its log above says why; {_state(progress, children)}")
             at, cpu = time.monotonic(), sum(map(_cpu_seconds, pids))
             peak = max(peak, sum(map(_rss, pids)))
             before, done = done, progress.done()
@@ -286,14 +293,17 @@ def _consume(
                 changed = at
                 if not first_at:  # imports, joining the group and the first bulks do not count
                     first_done, first_at, first_cpu = done, at, cpu
-            elif at - changed > (_STALL_SECONDS if first_at else _START_SECONDS):
-                raise BenchFailed(f"nothing was committed for {at - changed:.0f} s; the log above says why")
+            elif first_at and at - changed > _STALL_SECONDS:
+                raise BenchFailed(f"nothing more was committed for {at - changed:.0f} s; {_state(progress, children)}")
+            elif not first_at and at - changed > _START_SECONDS:
+                raise BenchFailed(
+                    f"nothing was committed within {at - changed:.0f} s of the start; {_state(progress, children)}"
+                )
         seconds, cpu_used = at - first_at, cpu - first_cpu
         events = round((done - first_done) * plan.events / progress.batches)
         if not events or seconds <= 0:
             raise BenchFailed(f"{plan.events} events are too few to measure: all were read at once; give more --events")
     finally:
-        progress.close()
         _stop(children)
     told = [results.get() for child in children if child.exitcode == 0]
     pattern = f"{settings.names.prefix}-logs-*"
@@ -322,33 +332,63 @@ def _consume(
     )
 
 
-class _Progress:
-    """How many batches of the topic are committed."""
+class Progress:
+    """How many batches of the topic are committed: by the commit records, which are what counts.
 
-    def __init__(self, settings: Settings) -> None:
+    What Kafka is told of it is for people, and comes later while the group is being rebalanced.
+    """
+
+    def __init__(self, settings: Settings, elastic: Elastic) -> None:
         options = settings.kafka.options()
-        self._admin = KafkaAdminClient(**options, bootstrap_timeout_ms=10_000)
         consumer = KafkaConsumer(**options, group_id=None, enable_auto_commit=False, bootstrap_timeout_ms=10_000)
         try:
-            self._topic = settings.names.logs
-            numbers = consumer.partitions_for_topic(self._topic) or set()
-            places = [TopicPartition(self._topic, number) for number in numbers]
-            self.batches: int = sum(consumer.end_offsets(places).values())
+            topic = settings.names.logs
+            numbers = sorted(consumer.partitions_for_topic(topic) or ())
+            ends = consumer.end_offsets([TopicPartition(topic, number) for number in numbers])
         finally:
             consumer.close()
-        self._group = settings.names.consumer_group("pipeline")
+        self._elastic = elastic
+        self._path = f"/{settings.names.state_index}/_mget"
+        self._ends = {f"{place.topic}-{place.partition}": int(end) for place, end in ends.items()}
+        self.batches = sum(self._ends.values())
+        self._upto: dict[str, int] = {}
+        self.error = ""
+        """Why it is not known how far they are, since the last time that it was."""
 
     def done(self) -> int:
-        """Batches committed."""
+        """Batches committed, as far as is known."""
+        body = orjson.dumps({"ids": list(self._ends)})
         try:
-            offsets = self._admin.list_group_offsets({self._group: None}).get(self._group, {})
-        except KafkaError:  # the group is just being made
-            return 0
-        return sum(found.offset for place, found in offsets.items() if place.topic == self._topic)
+            status, answer = self._elastic.request("POST", self._path, params={"_source_includes": "upto"}, body=body)
+        except Unavailable as error:
+            self.error = str(error)
+            return sum(self._upto.values())
+        if status == 200:
+            self.error = ""
+            self._upto |= {one["_id"]: one["_source"]["upto"] for one in answer["docs"] if one.get("found")}
+        elif status != 404:  # the index comes with the first record
+            self.error = f"{self._path} answered {status}: {reason(answer)}"
+        return sum(self._upto.values())
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._admin.close()
+    def text(self) -> str:
+        """How far the workers are, for people."""
+        done = sum(self._upto.values())
+        behind = [
+            f"{name} {end - self._upto[name] if name in self._upto else f'{end} (no commit yet)'}"
+            for name, end in self._ends.items()
+            if end != self._upto.get(name, 0)
+        ]
+        trouble = f"; progress is not known: {self.error}" if self.error else ""
+        return f"{done} of {self.batches} batches committed; waiting: {', '.join(behind) or 'none'}{trouble}"
+
+
+def _state(progress: Progress, children: Sequence[Any]) -> str:
+    """For a failure: what was reached, and who is still there."""
+    ended = [child.exitcode for child in children if child.exitcode is not None]
+    workers = f"{len(children) - len(ended)} of {len(children)} workers run"
+    if ended:
+        workers += f" (exit status {', '.join(map(str, ended))})"
+    return f"{progress.text()}; {workers}"
 
 
 def _stop(children: list[Any]) -> None:

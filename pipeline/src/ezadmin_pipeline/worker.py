@@ -30,7 +30,6 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from kafka.record import default_records
-from kafka.structs import OffsetAndMetadata
 
 from ezadmin_pipeline import broker
 from ezadmin_pipeline.alerts import AlertTopic
@@ -40,6 +39,7 @@ from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
 from ezadmin_pipeline.engine import Defect, Engine, Message
 from ezadmin_pipeline.measure import MeasuredElastic, Measures
+from ezadmin_pipeline.offsets import Offsets
 from ezadmin_pipeline.own import Own
 from ezadmin_pipeline.settings import Settings
 from ezadmin_pipeline.workers import orphaned
@@ -144,6 +144,7 @@ class Worker:
         self._to_assign: set[TopicPartition] = set()
         self._retry_assign = 0.0
         self._reread: dict[TopicPartition, int] = {}
+        self._offsets = Offsets()
         self._consumer: Any = None
         self._last_poll = 0.0
         self._broken = False
@@ -334,6 +335,7 @@ class Worker:
             self._next_barrier = now
         if now >= self._next_barrier and (self.engine.dirty or now >= self._next_id_check):
             self._barrier()
+        self._offsets.tick(self._consumer)
 
     def _collect(self) -> None:
         self._uncollected = 0
@@ -432,6 +434,7 @@ class Worker:
             _log.info("%s: %s", kind, ", ".join(f"{place.topic}/{place.partition}" for place in sorted(places)))
             for place in places:
                 self.engine.drop(*place)
+                self._offsets.forget(place)
                 self._to_assign.discard(place)
                 if kind == "assigned":
                     self._to_assign.add(place)
@@ -473,6 +476,7 @@ class Worker:
                     )
                     self._consumer.seek(place, offset)
                     self._consumer.resume(place)
+                    self._offsets.set(place, offset)  # who had it before may not have come to tell it
                     self._reread.pop(place, None)
                     self._to_assign.discard(place)
                     self._all_paused = False
@@ -495,6 +499,7 @@ class Worker:
         for place in list(self.engine.shards):
             self.engine.drop(*place)
         self._to_assign.clear()
+        self._offsets.clear()
         while not self._notes.empty():
             self._notes.get()
         self._all_paused = False
@@ -522,11 +527,9 @@ class Worker:
         self._take_anew(lost)
         if done:
             self.measures.commits.add(time.perf_counter() - start)
-            offsets = {TopicPartition(*place): OffsetAndMetadata(upto, "", -1) for place, upto in done.items()}
-            try:
-                self._consumer.commit_async(offsets)
-            except (KafkaError, AssertionError) as error:
-                _log.info("offsets were not committed to Kafka, which harms nothing: %r", error)
+            for place, upto in done.items():
+                self._offsets.set(TopicPartition(*place), upto)
+            self._offsets.tell(self._consumer)
 
     def _keep_alive(self) -> None:
         """Called while the engine waits: stay in the group, hear what is taken away, and stop when told so."""
