@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
 from flask_smorest import Blueprint as ApiBlueprint
@@ -31,6 +31,8 @@ from ezadmin_cmdb.errors import Conflict, Invalid
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.rights import services as rights
+from ezadmin_cmdb.settings import Settings
+from ezadmin_cmdb.web import sockets
 from ezadmin_cmdb.web.access import needs
 from ezadmin_cmdb.web.signin import current_actor
 
@@ -132,7 +134,9 @@ def send() -> Response | tuple[str, int]:
 @needs(COMMAND_VIEW)
 def show(object_id: object) -> str:
     """What became of a command on each of its hosts."""
-    return render_template("commands/show.html", **_run(str(object_id)))
+    settings: Settings = current_app.extensions["ezadmin_settings"]
+    socket = None if settings.gateway.url is None else sockets.url("ws")
+    return render_template("commands/show.html", socket=socket, **_run(str(object_id)))
 
 
 @bp.get("/<uuid:object_id>/states")
