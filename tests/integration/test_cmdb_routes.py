@@ -54,6 +54,8 @@ BY_HAND = {
     "status.healthz GET": PUBLIC,
     "status.home GET": SIGNED_IN,
     "status.status GET": "status.view",
+    "status.local_metrics GET": PUBLIC,
+    "status.api_metrics GET": "status.view",
     "accounts.sign_in_page GET": PUBLIC,
     "accounts.sign_in POST": PUBLIC,
     "accounts.set_language POST": PUBLIC,

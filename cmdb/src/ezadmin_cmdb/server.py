@@ -11,6 +11,7 @@ from gunicorn.glogging import Logger
 from ezadmin_cmdb import own
 from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.settings import Settings
+from ezadmin_cmdb.status import metrics
 
 GRACE_SECONDS = 8
 
@@ -21,6 +22,11 @@ class Log(Logger):  # type: ignore[misc]
     def setup(self, cfg: Any) -> None:
         """Nothing but that; each request is logged by the application."""
         self.error_log.propagate = True
+
+
+def _count_apart(server: Any, worker: Any) -> None:
+    """Each process has its own place among the figures of requests."""
+    metrics.REQUESTS.place = worker.age
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -43,6 +49,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "proc_name": "ezadmin-cmdb web",
             "control_socket_disable": True,
             "logger_class": Log,
+            "post_fork": _count_apart,
         }
         for name, value in given.items():
             if name in self.cfg.settings:

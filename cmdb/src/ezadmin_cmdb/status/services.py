@@ -20,6 +20,7 @@ from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.hosts.services import SILENT_AFTER, visible
 from ezadmin_cmdb.hosts.states import REPORTED
 from ezadmin_cmdb.status.kafka import GroupStatus, KafkaProbe
+from ezadmin_cmdb.web import formats
 from ezadmin_wire.names import Names
 from ezadmin_wire.times import parse_time
 
@@ -161,6 +162,8 @@ def _pipeline(groups: dict[str, GroupStatus] | Exception, names: Names, group: s
         )
         for topic, count in sorted(found.lag.items())
     ]
+    if lag and found.seconds is not None:
+        details.append((_("Oldest that waits"), formats.duration(1000 * found.seconds)))
     if not found.members:
         advice = _("Start it: ezadmin-pipeline run. Until then nothing new is shown; Kafka keeps it.")
         return Part("pipeline", title, "down", _("does not run"), advice, details)

@@ -1,13 +1,17 @@
-"""The first page: what is alive."""
+"""The first page: what is alive; and the same for programs."""
 
 from __future__ import annotations
 
-from flask import Blueprint, current_app, render_template
+import time
+from ipaddress import ip_address
+
+from flask import Blueprint, abort, current_app, g, render_template, request
+from werkzeug.wrappers import Response
 
 from ezadmin_cmdb.elastic import elastic
 from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.rights.permissions import STATUS_VIEW
-from ezadmin_cmdb.status import services
+from ezadmin_cmdb.status import metrics, services
 from ezadmin_cmdb.web.access import needs, public, signed_in
 from ezadmin_cmdb.web.signin import current_actor
 
@@ -40,3 +44,34 @@ def status() -> str:
 def healthz() -> str:
     """Whether this process answers; for supervisors and load balancers."""
     return "ok\n"
+
+
+@bp.get("/metrics")
+@public
+def local_metrics() -> Response:
+    """Figures for a Prometheus on this machine; from elsewhere, with a token, see :func:`api_metrics`."""
+    here = ip_address(request.remote_addr or "0.0.0.0").is_loopback  # noqa: S104 - nowhere
+    if not here or "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+        abort(404)
+    return _metrics()
+
+
+@bp.get("/api/v1/metrics")
+@needs(STATUS_VIEW)
+def api_metrics() -> Response:
+    """Figures for a Prometheus that has a token."""
+    return _metrics()
+
+
+def _metrics() -> Response:
+    settings = current_app.extensions["ezadmin_settings"]
+    found = metrics.text(settings.names, current_app.extensions["ezadmin_kafka"])
+    return Response(found, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@bp.after_app_request
+def _count(response: Response) -> Response:
+    route = metrics.route_of(request.path, request.endpoint)
+    now = time.monotonic()
+    metrics.REQUESTS.count(route, response.status_code, now - g.get("started", now))
+    return response
