@@ -418,6 +418,19 @@ def test_a_user_for_each_host(kafka: SecuredKafka, names: Names, set_up: None, d
             )
 
             with unit_of_work():
+                db.session.get_one(Host, host).state = "quarantined"
+            assert keeper.round()
+            assert not keeper.round()
+            assert "invalid credentials" in signed_in(second).trouble(), "nobody has accepted it"
+            with unit_of_work():
+                second = kafka_users.make(host)
+            assert not keeper.round(), "enrolled into quarantine: it gets no user"
+            with unit_of_work():
+                db.session.get_one(Host, host).state = "active"
+            assert keeper.round()
+            assert signed_in(second).trouble() == ""
+
+            with unit_of_work():
                 db.session.get_one(Host, host).state = "revoked"
             assert keeper.round()
             assert not keeper.round()

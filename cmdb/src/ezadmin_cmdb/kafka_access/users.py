@@ -33,6 +33,7 @@ ITERATIONS = 4096
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 10.0
 AT_ONCE = 200
+QUARANTINED = "quarantined"
 
 
 def make(host_id: str) -> str:
@@ -48,7 +49,10 @@ def make(host_id: str) -> str:
 
 
 class KafkaUserKeeper(Part):
-    """The part of the worker that has Kafka know the hosts' users, and forget those of hosts revoked or deleted."""
+    """The part of the worker that has Kafka know the hosts' users, and forget those of hosts revoked or deleted.
+
+    The user of a host in quarantine is made known when a person accepts the host.
+    """
 
     def __init__(self, app: Flask, settings: Settings, stopping: threading.Event) -> None:
         super().__init__("kafka-users", stopping)
@@ -77,21 +81,19 @@ class KafkaUserKeeper(Part):
     def round(self) -> bool:
         """Tell Kafka of some; whether there were any. Needs an application context. Raises Refused, KafkaError."""
         with unit_of_work():
-            new = db.session.scalars(select(KafkaUser).where(KafkaUser.made_known.is_(None)).limit(AT_ONCE)).all()
-            gone = db.session.scalars(
-                select(KafkaUser)
-                .outerjoin(Host, Host.id == KafkaUser.host_id)
-                .where(Host.id.is_(None) | (Host.state == "revoked"))
-                .limit(AT_ONCE)
-            ).all()
-            forgotten = {user.host_id for user in gone}
-            new = [user for user in new if user.host_id not in forgotten]
-            if not new and not gone:
+            users = select(KafkaUser).outerjoin(Host, Host.id == KafkaUser.host_id).limit(AT_ONCE)
+            gone = db.session.scalars(users.where(Host.id.is_(None) | (Host.state == "revoked"))).all()
+            listened = Host.state.not_in(("revoked", QUARANTINED))
+            new = db.session.scalars(users.where(KafkaUser.made_known.is_(None), listened)).all()
+            waits = db.session.scalars(users.where(KafkaUser.made_known.is_not(None), Host.state == QUARANTINED)).all()
+            if not new and not gone and not waits:
                 return False
+            forgotten = [user.host_id for user in (*gone, *waits)]
             self._alter([*map(_known, new), *(UserScramCredentialDeletion(user, MECHANISM) for user in forgotten)])
-            for user in new:  # not if it was made anew meanwhile: that one is still to be told
+            for user, moment in (*((one, utc_now()) for one in new), *((one, None) for one in waits)):
+                # not if it was made anew meanwhile: that one is still to be told
                 same = (KafkaUser.id == user.id) & (KafkaUser.salt == user.salt)
-                db.session.execute(update(KafkaUser).where(same).values(made_known=utc_now()))
+                db.session.execute(update(KafkaUser).where(same).values(made_known=moment))
             db.session.execute(delete(KafkaUser).where(KafkaUser.id.in_([user.id for user in gone])))
         return True
 
