@@ -368,6 +368,7 @@ def test_the_key_must_be_its_own(signer: Running, tmp_path: Path) -> None:
         ({"public_key": "xy"}, "64 hex digits"),
         ({"max_hosts_per_minute": 0}, "from 1 to"),
         ({"max_lifetime_hours": 24 * 91}, "from 1 to 2160"),
+        ({"keep_days": -1}, "from 0 to 36500"),
         ({"signer_users": "root"}, "write a list of names"),
         ({"signer_users": ["nobody-of-that-name"]}, "there is no user 'nobody-of-that-name'"),
     ],
@@ -384,6 +385,9 @@ def test_settings() -> None:
     assert (found.signer_log, found.signer_users) == (Path("/k/signed.ndjson"), (0,))
     assert (found.halted, found.max_lifetime) == (Path("/k/signed.ndjson.halted"), timedelta(hours=2))
     assert parse({}, "x").halted is None
+    assert parse({}, "x").keep == timedelta(days=400)
+    assert parse({"keep_days": 30}, "x").keep == timedelta(days=30)
+    assert parse({"keep_days": 0}, "x").keep is None
 
 
 def test_nobody_listening_is_said(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, update
 from ezadmin_cmdb import migrate
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.commands import chain, services, states
-from ezadmin_cmdb.commands.models import Command, CommandHead, CommandState
+from ezadmin_cmdb.commands.models import Command, CommandHead, CommandState, Run
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.settings import Settings
@@ -25,7 +25,7 @@ from ezadmin_wire.jobs import JobState
 from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.times import format_time
 
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +271,52 @@ def test_what_is_rolled_back_leaves_no_row() -> None:
     say(command, "accepted")
     assert broken() == ""
     assert len(db.session.scalars(select(CommandState)).all()) == 2
+
+
+def test_what_is_old_is_deleted_and_the_chain_goes_on() -> None:
+    old, late, waits, new = one(), one(), one(), one()
+    say(old, "accepted"), say(old, "done")
+    say(late, "accepted"), say(late, "done")
+    age(old, late, waits)
+    begin, head = chain.verify().rows, chain.verify().head
+    with unit_of_work():
+        assert states.forget(utc_now() - 400 * DAY) == (2, 0), "up to the first word about one that has not ended"
+    assert chain.verify().why == ""
+    with unit_of_work():
+        cancelled = states.cancel([waits.id], "kim")
+    assert [one.id for one in cancelled] == [waits.id]
+    with unit_of_work():
+        assert states.forget(utc_now() - 400 * DAY) == (1, 0), "up to the first word about the new one"
+    assert (chain.verify().first, chain.verify().why) == (4, "")
+    age(new)
+    say(new, "accepted"), say(new, "done")
+    last = one()
+    with unit_of_work():
+        assert states.forget(utc_now() - 400 * DAY, rows=2) == (2, 0)
+    with unit_of_work():
+        _, commands = states.forget(utc_now() - 400 * DAY)
+    assert commands == 4
+    assert [row.id for row in db.session.scalars(select(Command))] == [last.id]
+    assert [run.id for run in db.session.scalars(select(Run))] == [last.run]
+    found = chain.verify()
+    assert (found.first, found.rows, found.why) == (12, 12, "")
+    assert found.head != head
+    assert begin == 8
+    with unit_of_work():
+        assert states.forget(utc_now() - 400 * DAY) == (0, 0)
+    say(last, "accepted")
+    assert chain.verify().rows == 13
+    for change, why in (
+        (update(CommandHead).where(CommandHead.id == chain.BASE).values(hash="0" * 64), "row 12 names another hash"),
+        (delete(CommandHead).where(CommandHead.id == chain.BASE), "row 1 is missing"),
+    ):
+        db.session.execute(change)
+        assert why in broken()
+        db.session.rollback()
+
+
+def age(*commands: Command) -> None:
+    """They were made long ago."""
+    with unit_of_work():
+        ids = [command.id for command in commands]
+        db.session.execute(update(Command).where(Command.id.in_(ids)).values(created=utc_now() - 401 * DAY))

@@ -48,7 +48,7 @@ def run(settings: Settings) -> int:
         JobRunner(app, stopping),
         KeyKeeper(app, stopping),
         JobConsumer(app, settings, settings.names.jobs, stopping),
-        CommandKeeper(app, stopping),
+        CommandKeeper(app, settings.commands.keep, stopping),
     ]
     if settings.gateway.agents_kafka_users:
         parts.append(KafkaUserKeeper(app, settings, stopping))

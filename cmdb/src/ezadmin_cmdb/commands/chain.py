@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import event, insert, select, text, update
+from sqlalchemy import delete, event, insert, select, text, update
 from sqlalchemy.orm import Session, SessionTransaction
 
 from ezadmin_cmdb.audit import services as _audit  # noqa: F401 - its listener first: heads are locked in one order everywhere
@@ -25,15 +25,20 @@ PAGE = 1_000
 State = Mapping[str, Any]
 """Values of all columns of a row but ``id``, ``previous`` and ``hash``."""
 _NOTED = "command_states"
+BASE = 2
+"""In ``command_head``."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``rows``: how many hold, the newest of them with ``head``. ``why`` says what is wrong after them, "" if nothing is."""
+    """``rows``: up to which all hold, the last of them with ``head``; ``first``: the oldest that is kept. ``why`` says what is
+    wrong after them, "" if nothing is.
+    """
 
     rows: int
     head: str
     why: str = ""
+    first: int = 1
 
 
 def hash_of(previous: str, row: Mapping[str, Any]) -> str:
@@ -86,17 +91,32 @@ def _locked_head() -> tuple[int, str]:
         last = db.session.execute(
             select(CommandState.id, CommandState.hash).order_by(CommandState.id.desc()).limit(1)
         ).one_or_none()
+        number, before = (last.id, last.hash) if last else base()
         db.session.execute(
             text("INSERT IGNORE INTO command_head (id, number, hash) VALUES (1, :number, :hash)"),
-            {"number": last.id if last else 0, "hash": last.hash if last else START},
+            {"number": number, "hash": before},
         )
         row = db.session.execute(query).one()
     return row.number, row.hash
 
 
+def base() -> tuple[int, str]:
+    """Number and hash of the row after which the chain begins: the newest one that was deleted for its age."""
+    row = db.session.execute(select(CommandHead.number, CommandHead.hash).where(CommandHead.id == BASE)).one_or_none()
+    return (row.number, row.hash) if row else (0, START)
+
+
+def forget(upto: int) -> None:
+    """Delete the rows up to number ``upto``, which is there: the chain begins after it then. Its hash stands in its event."""
+    last = db.session.get_one(CommandState, upto)
+    db.session.merge(CommandHead(id=BASE, number=last.id, hash=last.hash))
+    db.session.execute(delete(CommandState).where(CommandState.id <= upto))
+
+
 def verify() -> Verdict:
     """Go along the whole chain, and compare each row with the command of which it tells."""
-    number, previous = 0, START
+    number, previous = base()
+    first = number + 1
     # what is added while this runs comes after the head that was read first
     head = db.session.execute(select(CommandHead.number, CommandHead.hash).where(CommandHead.id == 1)).one_or_none()
     for page in _pages():
@@ -112,14 +132,14 @@ def verify() -> Verdict:
             elif digests.get(row.command_id) != row.digest:
                 why = f"row {row.id} holds, but command {row.command_id} is missing or another one was signed"
             if why:
-                return Verdict(number, previous, why)
+                return Verdict(number, previous, why, first)
             number, previous = row.id, row.hash
         db.session.expunge_all()
     if number < (head.number if head else 0):
-        return Verdict(number, previous, f"row {number + 1} is missing: the chain was longer")
+        return Verdict(number, previous, f"row {number + 1} is missing: the chain was longer", first)
     if number and head is None:
-        return Verdict(number, previous, "the row of command_head is missing")
-    return Verdict(number, previous)
+        return Verdict(number, previous, "the row of command_head is missing", first)
+    return Verdict(number, previous, first=first)
 
 
 def _pages() -> Iterator[Sequence[CommandState]]:

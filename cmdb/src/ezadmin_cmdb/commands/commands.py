@@ -128,5 +128,6 @@ def _verify(actor: Actor) -> None:
     """Check the states of all commands: that none was changed, added or taken away, and no command altered."""
     verdict = chain.verify()
     if verdict.why:
-        raise click.ClickException(f"after {verdict.rows} rows that hold: {verdict.why}")
-    click.echo(f"{verdict.rows} rows hold; the newest has the hash {verdict.head}")
+        raise click.ClickException(f"after {verdict.rows - verdict.first + 1} rows that hold: {verdict.why}")
+    older = f"; {verdict.first - 1} older ones were deleted for their age" if verdict.first > 1 else ""
+    click.echo(f"{verdict.rows - verdict.first + 1} rows hold; the newest has the hash {verdict.head}{older}")

@@ -82,7 +82,7 @@ class Command(Base):
 
 
 class CommandState(Base):
-    """A state that a command came into: never changed, never deleted. ``id`` counts from 1 without gaps.
+    """A state that a command came into: never changed; the oldest are deleted with their commands. ``id`` counts without gaps.
 
     ``digest`` is that of the command, so that the chain holds what was signed as well.
     ``at``: when it happened, by the clock of who says so (``source``); ``time``: when it was noted here. ``hash`` is that
@@ -109,7 +109,9 @@ class CommandState(Base):
 
 
 class CommandHead(Base):
-    """The newest row of ``command_states``. Locked while rows are added, so that the chain has no branches."""
+    """Where the chain ends: ``id`` 1 names its newest row, and is locked while rows are added, so that it has no branches;
+    2, if it is there, the newest of the rows that were deleted for their age, after which it begins.
+    """
 
     __tablename__ = "command_head"
     __table_args__ = (TABLE,)

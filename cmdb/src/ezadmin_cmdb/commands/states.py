@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import select, tuple_
+from sqlalchemy import delete, func, or_, select, tuple_
 from sqlalchemy.orm import undefer
 
 from ezadmin_cmdb.commands import chain
-from ezadmin_cmdb.commands.models import Command, CommandState
+from ezadmin_cmdb.commands.models import Command, CommandState, Run
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.enrolment.models import HostLine
 from ezadmin_cmdb.hosts.models import Host
@@ -214,6 +214,32 @@ def expire(now: datetime | None = None) -> int:
         ended += [(one, LOST, "its agent is there and says nothing of it") for one in lost]
     chain.note([_enter(command, state, now, CMDB, reason) for command, state, reason in ended])
     return len(ended)
+
+
+def forget(before: datetime, rows: int = 5000) -> tuple[int, int]:
+    """Delete the oldest commands with all that was said of them: those that ended and were made before ``before``.
+
+    The chain of states is only shortened at its beginning, so what lies after the first state of a command that is kept waits
+    for that one. At most ``rows`` states at once; returns the numbers of states and commands deleted. The caller commits.
+    """
+    kept = or_(Command.created >= before, Command.state.in_((*WAITING, *UNDER_WAY)))
+    number, _hash = chain.base()
+    query = select(func.min(CommandState.id)).join(Command, Command.id == CommandState.command_id).where(kept)
+    first_kept = db.session.scalar(query)
+    last = db.session.scalar(select(func.max(CommandState.id))) or 0
+    upto = min(last if first_kept is None else first_kept - 1, number + rows)
+    if upto <= number:
+        return 0, 0
+    of_them = select(CommandState.command_id).where(CommandState.id <= upto).distinct()
+    begun = db.session.scalars(of_them).all()
+    chain.forget(upto)
+    going_on = set(db.session.scalars(select(CommandState.command_id).where(CommandState.command_id.in_(begun))))
+    over = [one for one in begun if one not in going_on]
+    runs = db.session.scalars(select(Command.run).where(Command.id.in_(over)).distinct()).all()
+    db.session.execute(delete(Command).where(Command.id.in_(over)))
+    still = select(Command.run).where(Command.run == Run.id).exists()
+    db.session.execute(delete(Run).where(Run.id.in_(runs), ~still))
+    return upto - number, len(over)
 
 
 def _duration(kind: str, arguments: dict[str, Any]) -> timedelta:

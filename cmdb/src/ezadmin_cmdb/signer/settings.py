@@ -23,7 +23,8 @@ class CommandSettings:
     ``public_key``: 64 hex digits, what agents trust. ``signing_key``: the file that the signer alone reads;
     ``signer_log`` what it signed, ``signer_log`` + ``.halted`` its emergency switch. ``signer_users``: numbers of the users
     whose processes may ask, besides its own. ``max_hosts_per_minute``: how many commands it signs in any minute (those
-    that stop agents are not counted). ``max_lifetime``: how long a command may wait for its host.
+    that stop agents are not counted). ``max_lifetime``: how long a command may wait for its host. ``keep``: for how long the cmdb
+    keeps a command that has ended, and what was said of it; None for ever.
     """
 
     signer_socket: Path | None = None
@@ -33,6 +34,7 @@ class CommandSettings:
     signer_users: tuple[int, ...] = ()
     max_hosts_per_minute: int = 1000
     max_lifetime: timedelta = timedelta(days=7)
+    keep: timedelta | None = timedelta(days=400)
 
     @property
     def halted(self) -> Path | None:
@@ -57,7 +59,7 @@ def load(path: Path) -> CommandSettings:
 def parse(table: Mapping[str, Any], where: str) -> CommandSettings:
     """Check the table; ``where`` names it in errors. Raises CommandSettingsError."""
     paths = ("signer_socket", "signing_key", "signer_log")
-    known = {*paths, "public_key", "signer_users", "max_hosts_per_minute", "max_lifetime_hours"}
+    known = {*paths, "public_key", "signer_users", "max_hosts_per_minute", "max_lifetime_hours", "keep_days"}
     for key, value in table.items():
         if key not in known:
             raise CommandSettingsError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
@@ -74,11 +76,17 @@ def parse(table: Mapping[str, Any], where: str) -> CommandSettings:
                 f"{where}: public_key: write the 64 hex digits that `ezadmin-cmdb key generate` printed for signing_key"
             )
         made = replace(made, public_key=text)
-    for key, most in (("max_hosts_per_minute", 1_000_000), ("max_lifetime_hours", 24 * 90)):
+    for key, least, most in (
+        ("max_hosts_per_minute", 1, 1_000_000),
+        ("max_lifetime_hours", 1, 24 * 90),
+        ("keep_days", 0, 36_500),
+    ):
         if key in table:
             value = table[key]
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-                raise CommandSettingsError(f"{where}: {key} = {value!r}: write a whole number from 1 to {most}")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise CommandSettingsError(f"{where}: {key} = {value!r}: write a whole number from {least} to {most}")
+    if "keep_days" in table:
+        made = replace(made, keep=timedelta(days=table["keep_days"]) if table["keep_days"] else None)
     if "max_hosts_per_minute" in table:
         made = replace(made, max_hosts_per_minute=table["max_hosts_per_minute"])
     if "max_lifetime_hours" in table:
