@@ -298,7 +298,7 @@ def test_a_copy_of_a_disk_waits_in_quarantine(gateway: GatewayUnderTest) -> None
     time.sleep(0.5)
     gateway.run("host", "accept", copy.id)
     assert eventually(lambda: copy.poll(2).json()["state"] == "active")
-    assert waiting.result(10).json()["commands"], "its poll waited, and the command too"
+    assert waiting.result(30).json()["commands"], "its poll waited, and the command too"
     with gateway.work():
         about = enrolment.about(db.session.get_one(Host, copy.id))
         assert about["machine"].cloned_from == original.id
@@ -351,7 +351,7 @@ def test_a_waiting_poll_gets_a_command_within_a_second(gateway: GatewayUnderTest
         time.sleep(0.7)
         command = gateway.command(host.id)
         committed = time.monotonic()
-        assert commands_of(gateway, waiting.result(10)) == [command]
+        assert commands_of(gateway, waiting.result(30)) == [command]
         assert time.monotonic() - committed < 1.5
         assert gateway.state_of(command) == "sent"
         assert others.result(10).json()["commands"] == []
