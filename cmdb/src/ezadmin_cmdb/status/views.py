@@ -50,7 +50,8 @@ def healthz() -> str:
 @public
 def local_metrics() -> Response:
     """Figures for a Prometheus on this machine; from elsewhere, with a token, see :func:`api_metrics`."""
-    here = ip_address(request.remote_addr or "0.0.0.0").is_loopback  # noqa: S104 - nowhere
+    address = request.remote_addr
+    here = address is not None and ip_address(address).is_loopback
     if not here or "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
         abort(404)
     return _metrics()

@@ -7,8 +7,9 @@ compared), the nearest holds, and replaces the others as a whole; one that is sw
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ezadmin_wire.config import LimitRecord
@@ -83,7 +84,9 @@ class EffectiveLimit:
     no_data: int | None
     limit_id: str
     origin: str
-    trace: list[Step] = field(default_factory=list)
+    trace: list[Step] = dataclasses.field(
+        default_factory=list
+    )  # not imported by name: a limit has a field of that name
 
 
 def resolve(
@@ -94,7 +97,8 @@ def resolve(
     by_about: dict[About, list[Candidate]] = {}
     for one in candidates:
         by_about.setdefault(one.about, []).append(one)
-    holding, off = [], []
+    holding: list[tuple[Candidate, list[Step]]] = []
+    off: list[tuple[Candidate, list[Step]]] = []
     for about in sorted(by_about):
         chain = sorted(by_about[about], key=lambda one: one.nearness)
         winner = chain[-1]
