@@ -337,6 +337,62 @@ def test_what_was_altered_is_named_and_it_does_not_start(
         signer.start()
 
 
+def aged(path: Path, days: list[int]) -> list[dict[str, Any]]:
+    """A file of a line for each number of days ago, in a chain that holds."""
+    found = book.Book(path)
+    for number, ago in enumerate(days):
+        moment = format_time(datetime.now(UTC) - timedelta(days=ago))
+        found.add([{"time": moment, "id": f"id-{number}", "nonce": f"nonce-{number}"}])
+    found.close()
+    return list(book.read(path))
+
+
+def begun(path: Path, since: timedelta) -> tuple[list[int], book.Head]:
+    """The numbers of the lines that a start looks at, and what it takes for the end of the file."""
+    found = book.Book(path)
+    try:
+        return [one["number"] for one in found.lines(format_time(datetime.now(UTC) - since))], found.head
+    finally:
+        found.close()
+
+
+def test_a_start_reads_what_is_new(tmp_path: Path) -> None:
+    path, fortnight = tmp_path / "signed.ndjson", timedelta(days=14)
+    lines = aged(path, [100, 50, 20, 3, 1])
+    end = book.Head(5, lines[-1]["hash"])
+    assert begun(path, fortnight) == ([1, 2, 3, 4, 5], end)
+    assert (tmp_path / "signed.ndjson.checkpoint").stat().st_mode & 0o777 == 0o600
+    assert begun(path, fortnight) == ([4, 5], end)
+    assert begun(path, timedelta(days=60)) == ([1, 2, 3, 4, 5], end), "commands live longer now: it needs older lines"
+    assert begun(path, timedelta(hours=1))[1] == end
+    assert begun(path, timedelta(hours=1)) == ([], end), "nothing is new, and the chain goes on at its end"
+    found = book.Book(path)
+    list(found.lines(format_time(datetime.now(UTC))))
+    found.add([{"time": format_time(datetime.now(UTC)), "id": "new", "nonce": "new"}])
+    found.close()
+    assert book.verify(path).number == 6
+
+
+@pytest.mark.parametrize("change", ["line", "file", "checkpoint"])
+def test_a_checkpoint_that_does_not_fit_is_not_believed(tmp_path: Path, change: str) -> None:
+    path, fortnight = tmp_path / "signed.ndjson", timedelta(days=14)
+    aged(path, [100, 20, 1])
+    begun(path, fortnight)
+    assert begun(path, fortnight)[0] == [3]
+    checkpoint = tmp_path / "signed.ndjson.checkpoint"
+    if change == "line":
+        path.write_text(path.read_text().replace("id-1", "id-9"))
+        with pytest.raises(book.BookError, match="line 2 is not what it was"):
+            begun(path, fortnight)
+    elif change == "file":
+        path.unlink()
+        aged(path, [1, 1])
+        assert begun(path, fortnight)[0] == [1, 2]
+    else:
+        checkpoint.write_text("{}")
+        assert begun(path, fortnight)[0] == [1, 2, 3]
+
+
 def test_there_is_one_signer_of_a_file(signer: Running, tmp_path: Path) -> None:
     command_line = [sys.executable, "-m", "ezadmin_cmdb.signer", "--config", str(signer.config)]
     second = subprocess.run(command_line, capture_output=True, text=True, timeout=20, check=False)

@@ -65,7 +65,7 @@ class Signer:
         self._recent: deque[tuple[float, int]] = deque()
         self._known: dict[str, datetime] = {}
         oldest = datetime.now(UTC) - 2 * settings.max_lifetime
-        for line in book.lines():
+        for line in book.lines(format_time(oldest)):
             moment = parse_time(line["time"])
             if moment > oldest:
                 self._remember(line["id"], line["nonce"], moment)
