@@ -32,7 +32,7 @@ from ezadmin_cmdb.logsearch.compile import Dsl, to_query
 from ezadmin_cmdb.logsearch.times import Period, period
 from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.rights.permissions import EVENTS_VIEW
-from ezadmin_wire.levels import UNKNOWN, known_level
+from ezadmin_wire.levels import LEVELS, UNKNOWN, known_level
 from ezadmin_wire.names import Names
 from ezadmin_wire.times import format_time, parse_time
 
@@ -380,11 +380,15 @@ def histogram(
     first = math.floor(search.period.start.timestamp() / seconds) * seconds
     at = datetime.fromtimestamp(first, UTC)
     while at < search.period.end:
-        found.append(Bucket(at, sums.get(int(at.timestamp()), {})))
+        found.append(Bucket(at, _ordered(sums.get(int(at.timestamp()), {}))))
         at += step
     counted = any(part.rollup for part in parts)
     total = sum(one.total for one in found)
     return Histogram(found, seconds, total, "rollup" if counted else "raw", health_of(*answers))
+
+
+def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
+    return {level: counts[level] for level in LEVELS if level in counts}
 
 
 # -- around a line, and what comes in ---

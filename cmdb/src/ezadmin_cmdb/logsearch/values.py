@@ -24,6 +24,8 @@ SAMPLE = 500
 COUNTED_WHOLE = 100_000
 """Up to so many events are counted for top values; of more about so many, chosen at random."""
 TOP = 10
+_SHARD_VALUES = 2000
+"""So many values each shard names: with fewer, counts of those that are rare in one would be too low."""
 COMPLETIONS = 12
 _COMPLETION_SECONDS = 2
 
@@ -130,7 +132,7 @@ def top_values(elastic: Elastic, names: Names, search: Search, field: str, *, si
     counted = services.asked(client, {**common, "track_total_hits": True}, index)
     events = counted["hits"]["total"]["value"]
     inner: dict[str, Any] = {
-        "top": {"terms": {"field": one.name, "size": max(1, min(size, 100))}},
+        "top": {"terms": {"field": one.name, "size": max(1, min(size, 100)), "shard_size": _SHARD_VALUES}},
         "with": {"filter": {"exists": {"field": one.name}}},
     }
     exact = events <= COUNTED_WHOLE
