@@ -13,6 +13,7 @@ from ezadmin_cmdb.accounts import models as _accounts
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts import tokens as _tokens
 from ezadmin_cmdb.accounts import users as _users
+from ezadmin_cmdb.alerts import models as _alert_models
 from ezadmin_cmdb.audit import description as _audit
 from ezadmin_cmdb.audit import models as _audit_models
 from ezadmin_cmdb.changes import description as _change_records
@@ -44,6 +45,8 @@ from ezadmin_cmdb.hosts import models as _hosts
 from ezadmin_cmdb.jobs import models as _jobs
 from ezadmin_cmdb.kafka_access import models as _kafka_users
 from ezadmin_cmdb.limits import models as _limits
+from ezadmin_cmdb.maintenance import models as _maintenance_models
+from ezadmin_cmdb.notifications import models as _notification_models
 from ezadmin_cmdb.outbox import models as _outbox
 from ezadmin_cmdb.rights import descriptions as _rights
 from ezadmin_cmdb.rules import models as _rules
@@ -55,6 +58,7 @@ from ezadmin_cmdb.webhooks import description as _webhooks
 MODELS = (
     _reminders,
     _accounts,
+    _alert_models,
     _audit_models,
     _changes,
     _command_models,
@@ -65,6 +69,8 @@ MODELS = (
     _jobs,
     _kafka_users,
     _limits,
+    _maintenance_models,
+    _notification_models,
     _outbox,
     _rules,
 )

@@ -1,0 +1,1 @@
+"""Alerts: their current state, history and handling."""
