@@ -167,3 +167,35 @@ def test_exact_whatever_is_killed_and_dead_letters_as_for_others(foreigners: For
     assert mended["host.id"] == host_id(foreigners.json, "web-9")
     assert "1 sent to their topic" in pipeline_command(foreigners.config, "dlq", "replay", letter("bad_value"))
     assert foreigners.worker.running
+
+
+def test_try_why_and_replay_know_them(foreigners: Foreigners, tmp_path: Path) -> None:
+    fleet = foreigners.fleet
+    foreigners.make(foreigners.json)
+    foreigners.worker.start()
+    stamp = now()
+    for i in range(4):
+        message = {"message": f"line {i}", "level": 3 + i % 2, "host": f"web-{i // 2}", "timestamp": stamp}
+        fleet.send(foreigners.json, None, json.dumps(message).encode(), [])
+    wait_until(lambda: foreigners.count() == 4, 30, "all are stored")
+    wait_until(lambda: foreigners.waiting() == 0, 30, "all are committed")
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"rules": [{"id": "quiet", "action": "filter", "match": {"hosts": ["web-1"]}}]}))
+    tried = pipeline_command(foreigners.config, "try", "--rules", str(rules))
+    assert "4 lines: 2 kept (0 of them changed), 2 dropped, 0 dead letters" in tried
+    for host in ("WEB-1", host_id(foreigners.json, "web-1")):
+        told = pipeline_command(foreigners.config, "why", host, stamp)
+        assert "is no host of the cmdb: foreign topics are looked at" in told
+        assert [line for line in told.splitlines() if "kept, stored  line" in line] == [
+            f"{stamp}  error     kept, stored  line 2", f"{stamp}  warning   kept, stored  line 3"
+        ]  # fmt: skip
+        assert told.count("seen 1, stored 1") == 2
+    before = {(event["_id"], event["message"]) for event in foreigners.events()}
+    _, indices = fleet.elastic.request("GET", f"/{fleet.names.prefix}-logs-*")
+    for index in indices:
+        status, answer = fleet.elastic.request("DELETE", f"/{index}")
+        assert status == 200, answer
+    replayed = pipeline_command(foreigners.config, "replay", foreigners.json)
+    assert "4 lines read: 0 were there, 4 stored, 0 refused, 0 ignored by rules" in replayed
+    assert {(event["_id"], event["message"]) for event in foreigners.events()} == before
+    assert "4 were there, 0 stored" in pipeline_command(foreigners.config, "replay", foreigners.json)

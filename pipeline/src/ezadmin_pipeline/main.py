@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     indices.add_argument("--json", action="store_true", help="as JSON")
     indices.add_argument("--apply", action="store_true", help="do it now, and not when a worker next looks")
     replay = command("replay", _replay, "index again what Kafka still keeps and Elasticsearch has lost")
-    replay.add_argument("topic", choices=["metrics", "logs"])
+    replay.add_argument("topic", metavar="TOPIC", help="metrics, logs, or the name of a foreign topic of the settings")
     replay.add_argument(
         "--since", metavar="TIME", help="ISO 8601 with zone, of arrival in Kafka; else all that is kept"
     )
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         help="as `ezadmin-cmdb rules list --json` writes them; else those in force",
     )
     why = command("why", _why, "explain what was decided of the lines of a host around a time")
-    why.add_argument("host", metavar="HOST", help="host.id or name")
+    why.add_argument("host", metavar="HOST", help="host.id or name, also of a foreign topic's")
     why.add_argument("time", metavar="TIME", help="ISO 8601 with zone, such as 2026-11-24T08:15:30Z")
     why.add_argument("--within", default="30s", metavar="DURATION", help="how far from TIME (default 30s)")
     why.add_argument("--late", default="1h", metavar="DURATION", help="how late they may have been sent (default 1h)")
@@ -214,7 +214,8 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
     elastic = ElasticClient(settings.elasticsearch)
     try:
         replay = Replay(settings, elastic, _directory(settings))
-        replay.run(getattr(settings.names, options.topic), since)
+        own = {"metrics": settings.names.metrics, "logs": settings.names.logs}
+        replay.run(own.get(options.topic, options.topic), since)
     finally:
         elastic.close()
     print(
@@ -231,8 +232,9 @@ def _try(settings: Settings, options: argparse.Namespace) -> int:
     rules = RuleSet(directory.rules, directory.rules_revision) if record is None else RuleSet(record)
     reader = tryout.Reader(settings, directory, rules)
     trial = tryout.Trial()
-    for fate in reader.read(since):
-        trial.add(fate)
+    for topic in reader.topics:
+        for fate in reader.read(topic, since):
+            trial.add(fate)
     shown = f"revision {rules.revision}, in force" if record is None else str(options.rules)
     print(f"rules: {shown}; events that arrived since {format_time(since)}")
     for line in (*trial.report(rules), *trial.surges(settings.surges)):
@@ -247,7 +249,7 @@ def _why(settings: Settings, options: argparse.Namespace) -> int:
     directory = _directory(settings)
     elastic = ElasticClient(settings.elasticsearch)
     try:
-        why = tryout.Why(settings, elastic, directory, directory.named(options.host))
+        why = tryout.Why(settings, elastic, directory, options.host)
         for line in why.report(around, within, late):
             print(printable(line))
     finally:

@@ -17,9 +17,9 @@ from ezadmin_pipeline.elastic import Elastic
 from ezadmin_pipeline.indexer import Chunk, Indexer
 from ezadmin_pipeline.letters import read_partitions
 from ezadmin_pipeline.lines import Bounds
+from ezadmin_pipeline.reading import Reading
 from ezadmin_pipeline.settings import Settings
 from ezadmin_wire import WireError
-from ezadmin_wire import batch as wire
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Replay:
 
     def __init__(self, settings: Settings, elastic: Elastic, directory: Directory) -> None:
         self._settings = settings
-        self._find_key = None if settings.signatures == "off" else directory.find_key
+        self._reading = Reading(settings, directory)
         self._documents = DocumentMaker(settings.names, directory, lambda: datetime.now(UTC))
         self._indexer = Indexer(
             elastic,
@@ -52,10 +52,18 @@ class Replay:
         return self.lines - self.present - self.refused - self.ignored
 
     def run(self, topic: str, since_ms: int | None) -> None:
-        """Read ``topic`` from ``since_ms`` to its present end. Messages and lines that were dead letters stay such."""
+        """Read ``topic`` from ``since_ms`` to its present end. Messages and lines that were dead letters stay such.
+
+        Raises LookupError if it is neither an agents' topic nor a foreign one that is there.
+        """
+        names = self._settings.names
+        if topic not in (names.metrics, names.logs, *self._reading.foreign):
+            raise LookupError(
+                f"{topic} is no topic to replay: write metrics, logs, or a [[foreign]] topic of the settings that exists"
+            )
         for message in read_partitions(self._settings.kafka, topic, since_ms):
             try:
-                batch = wire.decode(topic, message.key, message.headers, message.value, self._find_key)
+                batch = self._reading.batch(message)
             except WireError as error:
                 _log.info("%s/%d/%d passed over: %s", topic, message.partition, message.offset, error)
                 continue

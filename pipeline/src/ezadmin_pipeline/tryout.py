@@ -17,10 +17,12 @@ from ezadmin_pipeline import commits, rollups
 from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.documents import DocumentMaker
 from ezadmin_pipeline.elastic import Elastic, Unavailable
+from ezadmin_pipeline.foreign import host_id as foreign_host_id
 from ezadmin_pipeline.indexer import Chunk
 from ezadmin_pipeline.letters import read_partitions
 from ezadmin_pipeline.lines import SAMPLE_RATE, BadLine, Bounds
 from ezadmin_pipeline.ranges import Ranges
+from ezadmin_pipeline.reading import Reading
 from ezadmin_pipeline.rules import RuleSet
 from ezadmin_pipeline.settings import Settings, SurgeSettings
 from ezadmin_pipeline.surges import Surges, floor_of
@@ -28,6 +30,7 @@ from ezadmin_wire import WireError
 from ezadmin_wire import batch as wire
 from ezadmin_wire.config import RulesRecord
 from ezadmin_wire.fields import load
+from ezadmin_wire.ids import is_host_id
 from ezadmin_wire.rules import check_rules
 from ezadmin_wire.times import format_time, parse_time
 
@@ -53,6 +56,8 @@ class Fate:
     index: str = ""
     id: str = ""
     reason: str = ""
+    place: tuple[str, int] = ("", -1)
+    """The topic and partition that it came in."""
 
 
 def read_rules(path: Path) -> RulesRecord:
@@ -70,37 +75,50 @@ def read_rules(path: Path) -> RulesRecord:
 
 
 class Reader:
-    """Reads lines of the logs topic and says what ``rules`` do to them; messages that are dead letters are passed over."""
+    """Reads lines and says what ``rules`` do to them; messages that are dead letters are passed over."""
 
     def __init__(self, settings: Settings, directory: Directory, rules: RuleSet) -> None:
         self._settings = settings
         self._directory = directory
         self._rules = rules
-        self._find_key = None if settings.signatures == "off" else directory.find_key
+        self._reading = Reading(settings, directory)
         directory.rules = RulesRecord()  # documents as they are without rules
         self._documents = DocumentMaker(settings.names, directory, lambda: datetime.now(UTC))
         self._seen: defaultdict[str, Ranges] = defaultdict(Ranges)
         self.unread = 0
         """Messages that could not be read."""
 
+    @property
+    def topics(self) -> list[str]:
+        """The topics of lines that rules are for: the agents', and the foreign ones that there are."""
+        return [self._settings.names.logs, *self._reading.foreign]
+
     def read(
-        self, since: datetime, until: datetime | None = None, partition: int | None = None, host: str | None = None
+        self,
+        topic: str,
+        since: datetime,
+        until: datetime | None = None,
+        partition: int | None = None,
+        host: str | None = None,
     ) -> Iterator[Fate]:
-        """Every line once that reached Kafka between two times, of one ``host`` or of all."""
+        """Every line once of one of :attr:`topics` that reached Kafka between two times, of one ``host`` or of all."""
         bounds = [None if moment is None else int(moment.timestamp() * 1000) for moment in (since, until)]
-        topic = self._settings.names.logs
+        keyed = topic == self._settings.names.logs
         for message in read_partitions(self._settings.kafka, topic, bounds[0], bounds[1], partition):
-            if host is not None and message.key != host.encode():
+            if keyed and host is not None and message.key != host.encode():
                 continue
             try:
-                batch = wire.decode(topic, message.key, message.headers, message.value, self._find_key)
+                batch = self._reading.batch(message)
             except WireError:
                 self.unread += 1
                 continue
-            yield from self.judge(batch, Bounds.around(message.timestamp))
+            if host is None or batch.host == host:
+                yield from self.judge(batch, Bounds.around(message.timestamp), (topic, message.partition))
 
-    def judge(self, batch: wire.Batch, bounds: Bounds | None = None) -> Iterator[Fate]:
-        """The lines of a batch that were not seen before."""
+    def judge(
+        self, batch: wire.Batch, bounds: Bounds | None = None, place: tuple[str, int] = ("", -1)
+    ) -> Iterator[Fate]:
+        """The lines of a batch, which came in at ``place``, that were not seen before."""
         seen = self._seen[f"{batch.host}/{batch.stream}/{batch.epoch}"]
         new = seen.missing(batch.seq, batch.seq + batch.n)
         seen.add(batch.seq, batch.seq + batch.n)
@@ -109,8 +127,9 @@ class Reader:
             minute = error.minute or ""
             known = {"message": raw.decode("utf-8", "replace")}
             yield Fate(
-                batch.host, minute, minute, error.level, batch.dataset, "dead", [], known, known, reason=str(error)
-            )
+                batch.host, minute, minute, error.level, batch.dataset, "dead", [], known, known,
+                reason=str(error), place=place,
+            )  # fmt: skip
         plan = self._rules.plan(batch, self._directory.host(batch.host), suspect=True)
         for i, (minute, level, raw) in enumerate(chunk.tags):
             document, rules, fate, reason = chunk.documents[i], [], "kept", ""
@@ -139,6 +158,7 @@ class Reader:
                 target["_index"],
                 target["_id"],
                 reason,
+                place,
             )
 
 
@@ -264,54 +284,83 @@ def partition_of(settings: Settings, host: str) -> int:
 
 
 class Why:
-    """Explains what was decided of the lines of ``host`` (host.id) around a time."""
+    """Explains what was decided of the lines of a host around a time.
+
+    ``host``: the host.id or name of a host of the cmdb; else the name that one gives itself in a foreign topic, or its
+    host.id. Raises LookupError if there is no such host, and no foreign topic either.
+    """
 
     def __init__(self, settings: Settings, elastic: Elastic, directory: Directory, host: str) -> None:
         self._settings = settings
         self._elastic = elastic
-        self._host = host
         self._rules = RuleSet(directory.rules, directory.rules_revision)
         self._reader = Reader(settings, directory, self._rules)
+        self._name = host
+        own, *foreign = self._reader.topics
+        try:
+            self._hosts = {own: directory.named(host)}
+        except LookupError:
+            if not foreign:
+                raise
+            self._hosts = {topic: host if is_host_id(host) else foreign_host_id(topic, host) for topic in foreign}
 
     def report(self, moment: datetime, within: timedelta, late: timedelta) -> Iterator[str]:
         """The lines to print, about events at most ``within`` away from ``moment`` that were sent at most ``late`` after."""
-        names = self._settings.names
-        partition = partition_of(self._settings, self._host)
-        record = commits.load(self._elastic, names, names.logs, partition)
+        own = self._settings.names.logs
         yield f"rules in force: revision {self._rules.revision}, {len(self._rules.rules)} rules"
-        if record is None:
-            yield f"{names.logs}/{partition}: nothing is committed yet"
-        else:
-            yield f"{names.logs}/{partition}: the last commit was by revision {record.rules_revision}"
-            yield from self._budgets(record)
+        if own not in self._hosts:
+            yield f"{self._name} is no host of the cmdb: foreign topics are looked at: {', '.join(self._hosts)}"
         first, last = format_time(moment - within), format_time(moment + within)
-        yield from self._surges(first, last)
-        found = [
-            fate
-            for fate in self._reader.read(moment - within - EARLY, moment + within + late, partition, self._host)
-            if first <= fate.time <= last or (fate.fate == "dead" and first[:16] <= fate.minute <= last[:16])
-        ]
-        if not found:
+        nothing = True
+        for topic, host in self._hosts.items():
+            partition = partition_of(self._settings, host) if topic == own else None
+            found = [
+                fate
+                for fate in self._reader.read(topic, moment - within - EARLY, moment + within + late, partition, host)
+                if first <= fate.time <= last or (fate.fate == "dead" and first[:16] <= fate.minute <= last[:16])
+            ]
+            nothing = nothing and not found
+            places = {fate.place for fate in found}
+            if partition is not None:
+                places.add((topic, partition))
+            for place in sorted(places):
+                yield from self._committed(place, host)
+            if places:
+                yield from self._surges(host, first, last)
+            yield from self._fates(found, host)
+        if nothing:
             yield f"Kafka holds no lines of this host from {first} to {last} that were sent within {late} of it"
+
+    def _committed(self, place: tuple[str, int], host: str) -> Iterator[str]:
+        """What the commit record of a partition says."""
+        topic, partition = place
+        record = commits.load(self._elastic, self._settings.names, topic, partition)
+        if record is None:
+            yield f"{topic}/{partition}: nothing is committed yet"
             return
-        stored, counts = self._stored(found), self._counts(found, partition)
+        yield f"{topic}/{partition}: the last commit was by revision {record.rules_revision}"
+        yield from self._budgets(record, host)
+
+    def _fates(self, found: list[Fate], host: str) -> Iterator[str]:
+        """What became of each line, and how all were counted."""
+        stored, counts = self._stored(found), self._counts(found, host)
         for fate in sorted(found, key=lambda one: one.time):
             rules = f" by {', '.join(fate.rules)}" if fate.rules else ""
-            place = _place(fate, stored.get(fate.id), counts.get((fate.minute, fate.dataset, fate.level)))
+            place = _place(fate, stored.get(fate.id), counts.get((*fate.place, fate.minute, fate.dataset, fate.level)))
             what = f"{fate.fate}{rules}{f' ({fate.reason})' if fate.reason else ''}"
             yield f"{fate.time}  {fate.level:9} {what}, {place}  {_short(fate.before.get('message'))}"
-        for (minute, dataset, level), values in counts.items():
+        for (topic, partition, minute, dataset, level), values in counts.items():
             figures = ", ".join(f"{name.removeprefix('events.')} {count}" for name, count in values.fields().items())
-            yield f"counted in {minute}, {dataset}, {level}: {figures}"
+            yield f"counted in {minute}, {dataset}, {level} ({topic}/{partition}): {figures}"
 
-    def _budgets(self, record: commits.CommitRecord) -> Iterator[str]:
+    def _budgets(self, record: commits.CommitRecord, host: str) -> Iterator[str]:
         if not self._settings.surges.on:
             yield "surges: off in the settings"
             return
-        for text in Surges(self._settings.surges, record.surges, record.exemplars).explain(self._host):
+        for text in Surges(self._settings.surges, record.surges, record.exemplars).explain(host):
             yield f"surges, as of the last commit: {text}"
 
-    def _surges(self, first: str, last: str) -> Iterator[str]:
+    def _surges(self, host: str, first: str, last: str) -> Iterator[str]:
         """The alerts of surges that were between two times."""
         query = {
             "size": 100,
@@ -319,7 +368,7 @@ class Why:
             "query": {
                 "bool": {
                     "filter": [
-                        {"term": {"host.id": self._host}},
+                        {"term": {"host.id": host}},
                         {"term": {"event.dataset": "alert.surge"}},
                         {"range": {"event.start": {"lte": last}}},
                     ]
@@ -350,20 +399,19 @@ class Why:
                     found[doc["_id"]] = doc["_source"].get(SAMPLE_RATE, 1)
         return found
 
-    def _counts(self, fates: list[Fate], partition: int) -> dict[tuple[str, str, str], rollups.Counts]:
+    def _counts(self, fates: list[Fate], host: str) -> dict[tuple[str, int, str, str, str], rollups.Counts]:
+        """The counts of each topic, partition, minute, dataset and level."""
         names = self._settings.names
-        keys = sorted({(fate.minute, fate.dataset, fate.level) for fate in fates if fate.minute})
-        wanted = [rollups.keys_of(minute, self._host, dataset, level)[0] for minute, dataset, level in keys]
-        places = [
-            {"_index": rollups.index_of(key, names), "_id": rollups.document_id(key, names.logs, partition)}
-            for key in wanted
-        ]
+        wanted = sorted({(*fate.place, fate.minute, fate.dataset, fate.level) for fate in fates if fate.minute})
+        places = []
+        for topic, partition, minute, dataset, level in wanted:
+            key = rollups.keys_of(minute, host, dataset, level)[0]
+            identity = rollups.document_id(key, topic, partition)
+            places.append({"_index": rollups.index_of(key, names), "_id": identity})
         counts = {}
         for start in range(0, len(places), _MGET):
-            for key, doc in zip(wanted[start:], self._get(places[start : start + _MGET]), strict=False):
-                counts[key.window, key.dataset, key.level] = (
-                    rollups.Counts.from_fields(doc["_source"]) if doc.get("found") else rollups.Counts()
-                )
+            for place, doc in zip(wanted[start:], self._get(places[start : start + _MGET]), strict=False):
+                counts[place] = rollups.Counts.from_fields(doc["_source"]) if doc.get("found") else rollups.Counts()
         return counts
 
     def _get(self, places: list[dict[str, Any]]) -> list[dict[str, Any]]:
