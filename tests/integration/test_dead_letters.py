@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from ezadmin_testing.fleet import Fleet
-from ezadmin_testing.processes import pipeline, pipeline_command, wait_until
+from ezadmin_testing.processes import Process, pipeline, pipeline_command, wait_until
 from ezadmin_testing.sending import Agent, event
 from kafka import KafkaProducer
 
@@ -285,3 +286,42 @@ def test_replay_brings_a_lost_index_back(fleet: Fleet, worker: Path) -> None:
     assert set(stored(fleet)) == {*ids, *more}
     after = fleet.rollup_sums("events.seen")
     assert sum(after.values()) == sum(before.values()) + 3, "nothing is counted again"
+
+
+OVERLOOKED = """
+import sys
+from ezadmin_pipeline import main
+from ezadmin_pipeline.documents import DocumentMaker
+make = DocumentMaker.make
+def broken(self, chunk, batch, new, bounds=None):
+    bad = make(self, chunk, batch, new, bounds)
+    if b"overlooked" in batch.value:
+        raise IndexError("an error of ours")
+    return bad
+DocumentMaker.make = broken
+sys.exit(main.main())
+"""
+"""A worker with an error that one message meets; no real one is known."""
+
+
+def test_an_error_of_ours_is_a_letter_that_comes_in_when_it_is_mended(fleet: Fleet, tmp_path: Path) -> None:
+    config, log = fleet.settings("worker", commit_interval=0.5), tmp_path / "worker.log"
+    agent = Agent(fleet, HOST)
+    broken = Process([sys.executable, "-c", OVERLOOKED, "run", "--config", str(config)], log).start()
+    before = agent.send(event("before 0"), event("before 1"))
+    lost = agent.send(event("beside it"), event("overlooked"))
+    after = agent.send(event("after"))
+    wait_until(lambda: fleet.lag() == 0, 60, "the worker goes on")
+    assert broken.running
+    assert reasons(fleet) == Counter({"defect": 1})
+    assert set(stored(fleet)) == {*before, *after}
+    assert "IndexError: an error of ours" in log.read_text()
+    assert broken.stop() == 0
+    mended = pipeline(config, log).start()
+    (letter,) = pipeline_command(config, "dlq", "ls", "--json").splitlines()
+    assert "1 sent to their topic" in pipeline_command(config, "dlq", "replay", json.loads(letter)["id"])
+    wait_until(lambda: len(stored(fleet)) == 5, 30, "the message comes in")
+    wait_until(lambda: fleet.lag() == 0, 30, "it is committed")
+    assert set(stored(fleet)) == {*before, *lost, *after}
+    assert sum(n for key, n in fleet.rollup_sums("events.seen").items() if key[0] == "logs-1m") == 5
+    assert mended.stop() == 0
