@@ -51,6 +51,14 @@ def test_a_host_with_its_key_name_and_labels(directory: Directory) -> None:
     assert host.members == {"host.name": "web-1", "labels": {"site": "서울"}}
 
 
+def test_groups_are_a_label_of_several_values(directory: Directory) -> None:
+    give(directory, 1, record(labels={"site": "서울", "group": "given"}, groups=["결제", "web"]))
+    host = directory.host(HOST)
+    wanted = {"site": "서울", "group": ["결제", "web"]}
+    assert host.members["labels"] == wanted
+    assert json.loads(host.prefix + b'"}')["labels"] == wanted
+
+
 def test_a_host_that_is_not_known_is_named_by_its_id(directory: Directory) -> None:
     host = directory.host(HOST)
     assert json.loads(host.prefix + b'"}') == {"host.id": HOST, "host.name": HOST, "event.ingested": ""}

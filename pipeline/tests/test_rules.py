@@ -57,7 +57,7 @@ class Run:
 
     def __init__(self, rules: list[Rule], *lines: bytes, **batch: Any) -> None:
         directory = Directory([])
-        directory._hosts[HOST] = Host(HOST, HostRecord(name="web-1", labels={"site": "seoul"}))
+        directory._hosts[HOST] = Host(HOST, HostRecord(name="web-1", labels={"site": "seoul"}, groups=["shop", "web"]))
         directory.rules = RulesRecord(rules)
         found = batch_of(*lines, **batch)
         self.chunk = Chunk(None, 0, fresh=False, context=found)  # type: ignore[arg-type]
@@ -92,6 +92,8 @@ def ignored(match: Match, *lines: bytes, expires: str = LATER) -> list[bool]:
         (Match(datasets=["b*"]), False),
         (Match(labels={"site": "se*l"}), True),
         (Match(labels={"rack": "*"}), False),
+        (Match(labels={"group": "web"}), True),
+        (Match(labels={"group": "db*"}), False),
         (Match(fields={"process.name": "cron"}), True),
         (Match(fields={"process.name": "cron", "process.pid": "81*"}), True),
         (Match(fields={"process.name": "cro"}), False),
@@ -146,7 +148,7 @@ def test_the_first_ignore_or_filter_decides_and_exempt_protects() -> None:
     ]
     run = Run(rules, line("audit"), line("x"), line("y", "debug"), line("z", "error"))
     assert [document["message"] for document in run.stored] == ["audit", "z"]
-    assert run.stored[0]["labels"] == {"site": "seoul", "kind": "noise"}
+    assert run.stored[0]["labels"] == {"site": "seoul", "group": ["shop", "web"], "kind": "noise"}
     assert run.hits == {"keep": 1, "mark": 1, "one": 1, "two": 1}
     assert [tag[:2] for tag in run.chunk.ignored] == [("2026-11-24T08:15", "info"), ("2026-11-24T08:15", "debug")]
 
@@ -176,7 +178,8 @@ def test_levels_labels_and_masks_change_the_document_and_not_the_counting_key() 
     assert run.chunk.tags[0][2] == plain, "dead letters and counts keep the line as it came"
     assert run.stored[1]["fields"] == {"user": {"name": ""}}
     assert run.stored[1]["pin"] == ["##", "#", None, True]
-    assert all(document["labels"] == {"site": "busan"} and document["host.id"] == HOST for document in run.stored)
+    labels = {"site": "busan", "group": ["shop", "web"]}
+    assert all(document["labels"] == labels and document["host.id"] == HOST for document in run.stored)
     assert run.hits == {"oom": 1, "team": 2, "card": 1, "user": 1, "pin": 1}
 
 

@@ -20,6 +20,8 @@ from ezadmin_wire.signing import VerifyKey
 _log = logging.getLogger(__name__)
 WAIT = 10.0
 """Seconds that a command, for which a person waits, tries to read the configuration."""
+GROUP = "group"
+"""Label that holds the groups a host is in, by which dashboards divide; it goes before one of this name that was given."""
 MAX_MET = 20_000
 """Hosts of foreign topics whose names are remembered, a kilobyte each: the last that were new, for anyone may make some up."""
 
@@ -40,10 +42,13 @@ class Host:
         for key in record.keys:
             if not key.revoked:
                 self.keys[key.kid] = VerifyKey.from_hex(key.public)
-        self.prefix = host_prefix(host_id, record.name, record.labels)
+        labels: dict[str, str | list[str]] = {**record.labels}
+        if record.groups:
+            labels[GROUP] = record.groups
+        self.prefix = host_prefix(host_id, record.name, labels)
         self.members: dict[str, Any] = {"host.name": record.name}
-        if record.labels:
-            self.members["labels"] = record.labels
+        if labels:
+            self.members["labels"] = labels
 
 
 class Directory:

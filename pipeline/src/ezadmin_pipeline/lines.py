@@ -355,7 +355,7 @@ def _owned_name(line: bytes) -> str | None:
     return None
 
 
-def host_prefix(host: str, name: str, labels: Mapping[str, str]) -> bytes:
+def host_prefix(host: str, name: str, labels: Mapping[str, str | list[str]]) -> bytes:
     """The start of every document of a host, up to where ``event.ingested`` follows."""
     members: dict[str, Any] = {"host.id": host, "host.name": name}
     if labels:

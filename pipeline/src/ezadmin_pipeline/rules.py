@@ -206,6 +206,11 @@ def _set_level(level: str) -> Change:
     return change
 
 
+def _values(label: str | list[str] | None) -> list[str]:
+    """The values of a label of a host: one, or a name of each of its groups."""
+    return [] if label is None else [label] if isinstance(label, str) else label
+
+
 def _label(name: str, value: str) -> Change:
     def change(root: dict[str, Any]) -> bool:
         labels = root.setdefault("labels", {})
@@ -284,7 +289,7 @@ class CompiledRule:
         if self._hosts and not any(test(host_id) or test(host.members["host.name"]) for test in self._hosts):
             return False
         labels = host.members.get("labels", {})
-        return all(name in labels and test(labels[name]) for name, test in self._labels)
+        return all(any(test(value) for value in _values(labels.get(name))) for name, test in self._labels)
 
     def matches_content(self, root: dict[str, Any]) -> bool:
         """Whether the conditions on what stands in the line hold; ``root`` holds the members in ``names``."""
