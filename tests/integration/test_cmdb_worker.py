@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from ezadmin_wire.signing import SigningKey, VerifyKey
 from ezadmin_wire.state import Address, AgentStatus, Inventory, Nic
 
 HOSTS = [f"00000000-0000-4000-8000-0000000000{number:02x}" for number in range(6)]
+REPORTS = 25 if os.environ.get("EZADMIN_FULL") else 8
+"""Of each host, while the worker is killed; tests/chaos/test_cmdb_inventory.py sends more."""
 
 
 class Cmdb:
@@ -255,7 +258,7 @@ def test_killed_at_random_while_reports_come_twice_and_out_of_order(cmdb: Cmdb, 
     documents: list[tuple[ReportingHost, Inventory | AgentStatus]] = []
     expected = {}
     for host in hosts:
-        for second in range(25):
+        for second in range(REPORTS):
             nics = [
                 Nic(name, addresses=[Address(f"192.0.2.{chance.randrange(250)}", 24)])
                 for name in chance.sample(["eth0", "eth1", "eth2"], chance.randrange(4))
@@ -265,7 +268,7 @@ def test_killed_at_random_while_reports_come_twice_and_out_of_order(cmdb: Cmdb, 
                 (host, newest),
                 (host, AgentStatus(newest.collected, "1", newest.collected, lines_sent=second)),
             ]
-        expected[host.id] = (newest, 24)
+        expected[host.id] = (newest, REPORTS - 1)
     documents = chance.sample(documents * 2, len(documents) * 2)
     for start in range(0, len(documents), 20):
         cmdb.worker.start()
