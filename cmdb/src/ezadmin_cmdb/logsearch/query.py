@@ -220,9 +220,11 @@ class _Parser:
             found.append(self._not(leaf))
 
     def _not(self, leaf: Callable[[], Node] | None) -> Node:
+        self._space()
+        start = self._at
         if not self._keyword("not"):
             return self._primary(leaf)
-        with_depth = self._deeper(self._at)
+        with_depth = self._deeper(start)
         node = Not(self._not(leaf))
         self._depth = with_depth
         return node
