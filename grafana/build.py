@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from builder import fleet, host, variables
+from builder import alerts, compare, division, fleet, host, logs, marks, pipeline, topics, variables
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
@@ -52,12 +52,18 @@ def main() -> int:
 def files() -> dict[Path, str]:
     """Every file and its text."""
     made = {HERE / "provisioning" / name: text for name, text in provisioning.templates(Names()).items()}
-    for builder in (fleet.build(), host.build()):
+    for builder in dashboards():
         finished = finish(builder)
         made[HERE / "dashboards" / f"{finished['uid']}.json"] = (
             json.dumps(finished, indent=1, ensure_ascii=False) + "\n"
         )
     return made
+
+
+def dashboards() -> list[dashboard.Dashboard]:
+    """Every dashboard."""
+    single = [fleet.build(), host.build(), compare.build(), logs.build(), alerts.build(), pipeline.build()]
+    return [*single, *topics.built(), *division.built()]
 
 
 def finish(builder: dashboard.Dashboard) -> dict[str, Any]:
@@ -66,8 +72,10 @@ def finish(builder: dashboard.Dashboard) -> dict[str, Any]:
     plain |= {"schemaVersion": SCHEMA, "version": 1, "id": None}
     for number, panel in enumerate(plain["panels"], 1):
         panel["id"] = number
-    for variable in plain["templating"]["list"]:
+    known = plain["templating"]["list"]
+    for variable in known:
         variable.pop("id", None)
+    plain["annotations"] = {"list": marks.of(plain["uid"], {variable["name"] for variable in known})}
     content = json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()
     mark = variables.constant(BUILD, hashlib.sha256(content).hexdigest()[:12]).build()
     listed = json.loads(json.dumps(mark, cls=JSONEncoder))

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ezadmin_agent.collectors import own
+from ezadmin_agent.registry import COLLECTORS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 UNITS = {
@@ -14,14 +17,14 @@ UNITS = {
     "byte": "bytes",
     "byte/s": "Bps",
     "ms": "ms",
+    "s": "s",
     "mbit/s": "Mbits",
     "": "short",
 }
 """Grafana's unit for a unit of es/fields.json; ``1/s`` depends on what is counted, see :func:`unit_of`."""
 
-PERIOD = {"system.core": 60, "system.filesystem": 60}
-"""Seconds between two documents of a dataset, where it is not the agent's tick."""
 TICK = 10
+MINUTE = 60
 
 
 @dataclass(frozen=True)
@@ -56,5 +59,11 @@ def unit_of(name: str) -> str:
 
 
 def period_of(name: str) -> int:
-    """Seconds between two values of a field."""
-    return PERIOD.get(fields()[name].dataset, TICK)
+    """Seconds between two values of a field: the agent's tick, or a minute for what is measured or leaves once a minute."""
+    return MINUTE if name in _minutely() or fields()[name].dataset == own.DATASET else TICK
+
+
+@cache
+def _minutely() -> frozenset[str]:
+    found = {name for collector in COLLECTORS for name in collector.slow}
+    return frozenset(found | {field.name for one in COLLECTORS if one.seconds for field in one.fields})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
-from builder import panels, variables
+from builder import links, panels, variables
 from builder.fields import unit_of
 from builder.queries import (
     FLEET_HOUR,
@@ -48,7 +48,7 @@ def build() -> dashboard.Dashboard:
     made.description("모든 호스트의 현재 상태와 이벤트. All hosts: state now, busiest over time, events by level.")
     made.time("now-1h", "now").refresh("30s").timezone("browser").tooltip(model.DashboardCursorSync.CROSSHAIR)
     made.link(variables.other_dashboards())
-    made.link(variables.link("Hosts in ezadmin", "${ezadmin_url}/hosts", "The host list of the web application"))
+    made.link(variables.link("Hosts in ezadmin", "${ezadmin_url}/hosts/", "The host list of the web application"))
     made.with_variable(variables.interval()).with_variable(variables.web_url())
     for panel in (*_numbers(), _hosts()):
         made.with_panel(panel)
@@ -143,24 +143,7 @@ def _hosts() -> panels.Table:
         column(seen, seen[0]): "Last data",
         "host.id": "host.id",
     }
-    bar = {
-        "min": 0,
-        "max": 1,
-        "thresholds": panels.steps(panels.FULL),
-        "decimals": 1,
-        "custom__displayMode": "lcd-gauge",
-    }
-    links = [
-        {
-            "title": 'Dashboard of ${__data.fields["host.name"]}',
-            "url": f'/d/{variables.HOST}?var-host=${{__data.fields["host.name"]:percentencode}}&${{__url_time_range}}',
-        },
-        {
-            "title": 'Host page of ${__data.fields["host.name"]}',
-            "url": '${ezadmin_url}/hosts/${__data.fields["host.id"]}',
-            "targetBlank": True,
-        },
-    ]
+    leads = links.of_host(links.column("host.name"), page=links.column("host.id"))
     return panels.listing(
         "Hosts",
         "호스트별 현재 값(최근 2분 평균, 파일 시스템은 최근 4분의 최댓값). 이름을 누르면 호스트 대시보드나 호스트 페이지로 이동.",
@@ -174,11 +157,11 @@ def _hosts() -> panels.Table:
         columns,
         sort_by="CPU",
         overrides=[
-            panels.by_name("Host", links=links, custom__minWidth=160),
-            panels.by_name("CPU", unit=unit_of(CPU), **bar),
-            panels.by_name("Memory", unit=unit_of(MEMORY), **bar),
-            panels.by_name("Fullest filesystem", unit=unit_of(FILESYSTEM), **bar),
-            panels.by_name("Fullest inodes", unit=unit_of(INODES), **bar),
+            panels.by_name("Host", links=leads, custom__minWidth=160),
+            panels.by_name("CPU", unit=unit_of(CPU), **panels.bar()),
+            panels.by_name("Memory", unit=unit_of(MEMORY), **panels.bar()),
+            panels.by_name("Fullest filesystem", unit=unit_of(FILESYSTEM), **panels.bar()),
+            panels.by_name("Fullest inodes", unit=unit_of(INODES), **panels.bar()),
             panels.by_name(
                 "Load per core",
                 unit=unit_of(LOAD),

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.builders.elasticsearch import Dataquery
 from grafana_foundation_sdk.models import dashboard as model
 
-from builder import panels, variables
+from builder import links, panels, variables
 from builder.fields import unit_of
 from builder.fleet import (
     CPU,
@@ -19,6 +19,7 @@ from builder.fleet import (
     SEEN,
 )
 from builder.queries import (
+    ALERTS,
     HOST_MINUTE,
     LOGS,
     METRICS,
@@ -61,6 +62,13 @@ def build() -> dashboard.Dashboard:
     made.link(variables.other_dashboards())
     made.link(
         variables.link(
+            "Logs",
+            f"${{ezadmin_url}}/logs/?host=${{host:percentencode}}&{links.TIMES}",
+            "The log search of the web application for this host, same time",
+        )
+    )
+    made.link(
+        variables.link(
             "Host page", "${ezadmin_url}/hosts/${host_id:raw}", "This host in the web application: inventory"
         )
     )
@@ -75,6 +83,9 @@ def build() -> dashboard.Dashboard:
         ("Disks", _disks()),
         ("Filesystems", _filesystems()),
         ("Processes", _processes()),
+        ("Connections", _connections()),
+        ("Agent", _agent()),
+        ("Alerts", _alerts()),
         ("Events", _events()),
     ):
         made.with_row(panels.row(title))
@@ -401,13 +412,6 @@ def _filesystems() -> list[panels.Graph | panels.Table]:
     names = ("Used", "Inodes used", "In use", "Available", "Size")
     shown = {"system.filesystem.mount_point": "Mounted on"}
     shown |= {column(figures, figure): name for figure, name in zip(figures, names, strict=True)}
-    bar = {
-        "min": 0,
-        "max": 1,
-        "thresholds": panels.steps(panels.FULL),
-        "decimals": 1,
-        "custom__displayMode": "lcd-gauge",
-    }
     return [
         panels.listing(
             "Filesystems",
@@ -417,8 +421,8 @@ def _filesystems() -> list[panels.Graph | panels.Table]:
             shown,
             sort_by="Used",
             overrides=[
-                panels.by_name("Used", unit=unit_of(FILESYSTEM), **bar),
-                panels.by_name("Inodes used", unit=unit_of(INODES), **bar),
+                panels.by_name("Used", unit=unit_of(FILESYSTEM), **panels.bar()),
+                panels.by_name("Inodes used", unit=unit_of(INODES), **panels.bar()),
                 *(
                     panels.by_name(name, unit=unit_of(figure.field), decimals=1, custom__width=100)
                     for name, figure in zip(names[2:], figures[2:], strict=True)
@@ -465,6 +469,104 @@ def _processes() -> list[panels.Graph]:
             field="system.process.summary.threads.running",
             renames=[(r"system\.process\.summary\.threads\.(.*)", "$1"), (r"system\.users\.count", "users")],
         ),
+        _busiest(
+            "CPU of the busiest processes",
+            "CPU 상위 프로세스(1 = 코어 하나). 상위 5위에 든 동안만 그림.",
+            "CPU of the busiest processes; 1 is one core. Drawn while they are among the five busiest or largest.",
+            avg("system.process.cpu.total.pct"),
+        ),
+        _busiest(
+            "Memory of the largest processes",
+            "메모리 상위 프로세스(RSS). 상위 5위에 든 동안만 그림.",
+            "Resident set of the largest processes. Drawn while they are among the five busiest or largest.",
+            top("system.process.memory.rss.bytes"),
+        ),
+    ]
+
+
+def _busiest(title: str, korean: str, english: str, figure: Figure) -> panels.Graph:
+    by = Terms("process.name", 10)
+    return panels.graph(
+        title,
+        korean,
+        english,
+        [over_time("A", METRICS, of("system.process"), [figure], by=by, alias="{{process.name}}")],
+        unit_of(figure.field),
+        field=figure.field,
+        calcs=("mean", "max"),
+    )
+
+
+def _connections() -> list[panels.Graph]:
+    tcp = "system.socket.summary.tcp"
+    states = ("established", "time_wait", "close_wait", "syn_sent", "syn_recv", "fin_wait1", "fin_wait2", "last_ack")
+    totals = [
+        avg(f"{tcp}.all.count"),
+        avg("system.socket.summary.udp.all.count"),
+        avg("system.socket.summary.all.count"),
+    ]
+    names = [(r"system\.socket\.summary\.all\.count", "all"), (r"system\.socket\.summary\.(\w+)\.all\.count", "$1")]
+    return [
+        panels.graph(
+            "Sockets",
+            "TCP, UDP와 전체 소켓 수.",
+            "TCP, UDP and all sockets.",
+            [over_time("A", METRICS, of("system.host"), totals, alias="{{field}}")],
+            unit_of(f"{tcp}.all.count"),
+            field=f"{tcp}.all.count",
+            renames=names,
+        ),
+        panels.graph(
+            "TCP sockets by state",
+            "상태별 TCP 소켓(1분마다 측정). CLOSE_WAIT가 계속 늘면 프로그램이 닫지 않는 것.",
+            "TCP sockets by state, measured each minute. CLOSE_WAIT that only grows: a program does not close them.",
+            [
+                over_time(
+                    "A", METRICS, of("system.host"), [avg(f"{tcp}.all.{state}") for state in states], alias="{{field}}"
+                )
+            ],
+            unit_of(f"{tcp}.all.established"),
+            field=f"{tcp}.all.established",
+            renames=[(r"system\.socket\.summary\.tcp\.all\.(.*)", "$1")],
+        ),
+    ]
+
+
+def _agent() -> list[panels.Graph]:
+    return [
+        _own("CPU of the agent", "에이전트의 CPU(1 = 코어 하나).", "1 is one core.",
+             avg("ezadmin.agent.cpu.pct")),
+        _own("Memory of the agent", "에이전트의 메모리(RSS).", "Its resident set.", top("ezadmin.agent.memory.rss.bytes")),
+        _own("Spool in use", "보내지 못하고 쌓인 데이터의 비율.", "Share of the spool's cap in use: what could not be sent yet.",
+             top("ezadmin.agent.spool.pct"), panels.FULL),
+    ]  # fmt: skip
+
+
+def _own(title: str, korean: str, english: str, figure: Figure, thresholds: panels.Steps | None = None) -> panels.Graph:
+    return panels.graph(
+        title,
+        korean,
+        english,
+        [over_time("A", METRICS, of("ezadmin.agent"), [figure], alias=title)],
+        unit_of(figure.field),
+        field=figure.field,
+        thresholds=thresholds,
+        full=thresholds is not None,
+        span=8,
+        height=6,
+        legend=panels.BOTTOM,
+    )
+
+
+def _alerts() -> list[panels.EventList]:
+    return [
+        panels.event_list(
+            "Changes of state",
+            "이 호스트의 최근 알림 100건.",
+            "The newest 100 changes of state of this host: limits, no data, surges.",
+            events("A", ALERTS, ME, 100),
+            height=7,
+        )
     ]
 
 

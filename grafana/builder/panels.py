@@ -31,10 +31,16 @@ FULL = ((None, "green"), (0.8, "orange"), (0.9, "red"))
 """Thresholds of what can fill up: warning at 80 %, critical at 90 %."""
 BUSY = ((None, "green"), (1.0, "orange"), (2.0, "red"))
 """Thresholds of load per core: as much work as cores, twice as much."""
+LATE = ((None, "green"), (60, "orange"), (300, "red"))
+"""Thresholds in seconds of what waits: a minute, five minutes."""
+STATE_COLOURS = {"ok": "green", "warning": "orange", "critical": "red", "unknown": "#8e8e8e"}
+"""States of alerts."""
 RIGHT = style.LegendPlacement.RIGHT
 BOTTOM = style.LegendPlacement.BOTTOM
 """Where a legend stands: below where names are long or the panel is narrow."""
 PLAIN = ((None, "text"),)
+
+MIXED = "-- Mixed --"
 
 Graph = timeseries.Panel
 Number = stat.Panel
@@ -74,6 +80,16 @@ def fixed(colour: str) -> dict[str, str]:
 def steps(thresholds: Steps) -> dict[str, Any]:
     """Thresholds as a property of an override."""
     return {"mode": "absolute", "steps": [{"color": colour, "value": value} for value, colour in thresholds]}
+
+
+def state_overrides() -> list[tuple[model.MatcherConfig, list[model.DynamicConfigValue]]]:
+    """One colour for each state of an alert."""
+    return [by_name(state, color=fixed(colour)) for state, colour in STATE_COLOURS.items()]
+
+
+def linked(links: Sequence[Mapping[str, object]]) -> tuple[model.MatcherConfig, list[model.DynamicConfigValue]]:
+    """Where a click on any series leads."""
+    return override("byRegexp", "/.*/", links=list(links))
 
 
 def rename(pattern: str, to: str) -> model.DataTransformerConfig:
@@ -139,6 +155,7 @@ def bars(
     query: elasticsearch.Dataquery,
     *,
     interval: str,
+    renames: Sequence[tuple[str, str]] = (),
     overrides: Sequence[tuple[model.MatcherConfig, list[model.DynamicConfigValue]]] = (),
     span: int = 12,
     height: int = 8,
@@ -151,6 +168,7 @@ def bars(
         [query],
         "short",
         stacked=True,
+        renames=renames,
         overrides=overrides,
         calcs=("sum",),
         span=span,
@@ -215,6 +233,12 @@ def listing(
     return panel
 
 
+def bar(thresholds: Steps = FULL) -> dict[str, Any]:
+    """A column of ratios as a small bar, coloured by its thresholds."""
+    drawn = {"min": 0, "max": 1, "thresholds": steps(thresholds), "decimals": 1}
+    return {**drawn, "custom__displayMode": "lcd-gauge"}
+
+
 def event_list(title: str, korean: str, english: str, query: elasticsearch.Dataquery, *, height: int = 12) -> EventList:
     """Events, newest first."""
     panel = logs.Panel().title(title).description(f"{korean}\n\n{english}").span(24).height(height)
@@ -229,9 +253,9 @@ def row(title: str) -> dashboard.Row:
 
 
 def _source_of(queries: Sequence[elasticsearch.Dataquery]) -> model.DataSourceRef:
-    """The data source of a panel: that of its queries, which is one."""
-    (uid,) = {found.uid for query in queries if (found := query.build().datasource)}
-    return source(str(uid))
+    """The data source of a panel: that of its queries, or Grafana's "mixed" for queries to several."""
+    uids = {str(found.uid) for query in queries if (found := query.build().datasource)}
+    return source(uids.pop()) if len(uids) == 1 else model.DataSourceRef(type_val="datasource", uid=MIXED)
 
 
 def _thresholds(given: Steps) -> dashboard.ThresholdsConfig:

@@ -23,6 +23,7 @@ LOGS = "ezadmin-logs"
 HOST_MINUTE = "ezadmin-rollup-1m"
 FLEET_MINUTE = "ezadmin-rollup-fleet-1m"
 FLEET_HOUR = "ezadmin-rollup-fleet-1h"
+ALERTS = "ezadmin-alerts"
 
 METRIC_IDS = ("1", "5", "6", "7", "8", "9", "10", "11")
 """Ids of metrics; the levels of buckets have 2, 3, 4. A digit each, for Grafana finds the metric to sort by so."""
@@ -35,6 +36,7 @@ _BUILDERS: dict[str, Any] = {
     "sum": es.Sum,
     "cardinality": es.UniqueCount,
 }
+COUNT = "count"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ def distinct(field: str) -> Figure:
     return Figure("cardinality", field)
 
 
+def count() -> Figure:
+    """How many documents there are."""
+    return Figure(COUNT, "")
+
+
 def source(uid: str) -> model.DataSourceRef:
     """Reference to one of our data sources."""
     return model.DataSourceRef(type_val="elasticsearch", uid=uid)
@@ -85,26 +92,28 @@ def over_time(
     query: str,
     figures: Sequence[Figure],
     *,
-    by: Terms | None = None,
+    by: Terms | Sequence[Terms] = (),
     alias: str,
     interval: str = "$interval",
 ) -> es.Dataquery:
-    """Series over time, one for each figure and value of ``by``. Empty intervals come as null, so that gaps are seen."""
+    """Series over time, one for each figure and value of ``by`` (for several: each combination). Empty intervals come as
+    null, so that gaps are seen."""
     histogram = es.DateHistogram().id(BUCKET_IDS[0]).field(TIME_FIELD)
     histogram.settings(es.ElasticsearchDateHistogramSettings().interval(interval).min_doc_count("0").trim_edges("0"))
-    levels: list[es.Terms | es.DateHistogram] = [_terms(by, BUCKET_IDS[1])] if by else []
+    terms = [by] if isinstance(by, Terms) else by
+    levels = [_terms(one, identity, figures) for one, identity in zip(terms, BUCKET_IDS[1:], strict=False)]
     return _query(ref, uid, query, figures, [*levels, histogram]).alias(alias)
 
 
 def table(ref: str, uid: str, query: str, figures: Sequence[Figure], by: Sequence[Terms]) -> es.Dataquery:
     """A table: a column for each level of ``by``, then one for each figure, named as :func:`column` says."""
-    levels = [_terms(terms, identity) for terms, identity in zip(by, BUCKET_IDS, strict=False)]
+    levels = [_terms(terms, identity, figures) for terms, identity in zip(by, BUCKET_IDS, strict=False)]
     return _query(ref, uid, query, figures, levels)
 
 
 def column(figures: Sequence[Figure], figure: Figure) -> str:
     """The name that Grafana gives the column of a figure: its aggregation, and its field if that alone is not unique."""
-    label = {"avg": "Average", "max": "Max", "min": "Min", "sum": "Sum", "cardinality": "Unique Count"}
+    label = {"avg": "Average", "max": "Max", "min": "Min", "sum": "Sum", "cardinality": "Unique Count", COUNT: "Count"}
     alone = sum(other.aggregation == figure.aggregation for other in figures) == 1
     return label[figure.aggregation] if alone else f"{label[figure.aggregation]} {figure.field}"
 
@@ -132,12 +141,16 @@ def _query(
 
 
 def _metric(figure: Figure, identity: str) -> Builder[Any]:
+    if figure.aggregation == COUNT:
+        counted: Builder[Any] = es.Count().id(identity)
+        return counted
     made: Builder[Any] = _BUILDERS[figure.aggregation]().id(identity).field(figure.field)
     return made
 
 
-def _terms(terms: Terms, identity: str) -> es.Terms:
+def _terms(terms: Terms, identity: str, figures: Sequence[Figure]) -> es.Terms:
     settings = es.ElasticsearchTermsSettings().size(str(terms.size)).min_doc_count("1")
-    settings.order_by("_key" if terms.by_value else METRIC_IDS[0])
+    largest = "_count" if figures[0].aggregation == COUNT else METRIC_IDS[0]
+    settings.order_by("_key" if terms.by_value else largest)
     settings.order(TermsOrder.ASC if terms.by_value else TermsOrder.DESC)
     return es.Terms().id(identity).field(terms.field).settings(settings)

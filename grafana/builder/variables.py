@@ -11,6 +11,7 @@ from builder.queries import METRICS, source
 from ezadmin_cmdb.grafana.bundle import WEB_URL
 
 TAG = "ezadmin"
+PREFIX = "ezadmin-"
 FLEET = "ezadmin-fleet"
 HOST = "ezadmin-host"
 DEFAULT_WEB_URL = "http://127.0.0.1:8080"
@@ -50,11 +51,35 @@ def host() -> dashboard.QueryVariable:
 def host_id() -> dashboard.QueryVariable:
     """Hidden: every ``host.id`` that had the chosen name in the time range (or is the chosen value: a link may carry the
     id). Panels ask for these, so what a host sent under an earlier name is shown as well."""
-    every = model.VariableOption(selected=True, text=["All"], value=["$__all"])
     made = _terms("host_id", "host.id", "event.dataset:system.host AND (host.name:$host OR host.id:$host)")
-    made.hide(model.VariableHide.HIDE_VARIABLE).multi(True).include_all(True).current(every)
+    made.hide(model.VariableHide.HIDE_VARIABLE).multi(True).include_all(True).current(EVERY)
     made.build().skip_url_sync = True
     return made
+
+
+EVERY = model.VariableOption(selected=True, text=["All"], value=["$__all"])
+ANY = "* OR *:*"
+"""Stands for "All" in ``(field:$variable)``: also what has no such field is found."""
+
+
+def scope() -> list[dashboard.QueryVariable]:
+    """Site, customer, group and host, each of them as many as one likes; :data:`builder.scope.SCOPE` is the query."""
+    made = [
+        _many(name, f"labels.{name}", "event.dataset:system.host", title, ANY)
+        for name, title in (("site", "Site"), ("customer", "Customer"), ("group", "Group"))
+    ]
+    divided = " AND ".join(f"(labels.{name}:${name})" for name in ("site", "customer", "group"))
+    return [*made, _many("host", "host.name", f"event.dataset:system.host AND {divided}", "Host", "*")]
+
+
+def item(name: str, field: str, query: str, title: str, uid: str = METRICS) -> dashboard.QueryVariable:
+    """Which of several: NIC, device, mount, core, process."""
+    return _many(name, field, query, title, ANY, uid)
+
+
+def _many(name: str, field: str, query: str, title: str, every: str, uid: str = METRICS) -> dashboard.QueryVariable:
+    made = _terms(name, field, query, uid).label(title).multi(True).include_all(True).all_value(every).current(EVERY)
+    return made.sort(model.VariableSort.ALPHABETICAL_ASC)
 
 
 def other_dashboards() -> dashboard.DashboardLink:
@@ -69,7 +94,7 @@ def link(title: str, url: str, tooltip: str) -> dashboard.DashboardLink:
     return made.icon("external link").target_blank(True).keep_time(False).include_vars(False)
 
 
-def _terms(name: str, field: str, query: str) -> dashboard.QueryVariable:
+def _terms(name: str, field: str, query: str, uid: str = METRICS) -> dashboard.QueryVariable:
     text = json.dumps({"find": "terms", "field": field, "query": query, "size": HOST_LIMIT})
-    made = dashboard.QueryVariable(name).query(text).datasource(source(METRICS))
+    made = dashboard.QueryVariable(name).query(text).datasource(source(uid))
     return made.refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)

@@ -24,11 +24,14 @@ from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.grafana_search import GENERATIONS, Range
 from ezadmin_testing.processes import Process, pipeline, wait_until
 
+from ezadmin_agent.registry import COLLECTORS
 from ezadmin_cmdb.grafana import bundle, provisioning
 from ezadmin_cmdb.grafana.sources import SOURCES
 from ezadmin_cmdb.main import main as cmdb_main
+from ezadmin_wire.config import LimitRecord, limit_key
 from ezadmin_wire.levels import LEVELS
 from ezadmin_wire.names import Names
+from ezadmin_wire.signing import SigningKey
 
 ROOT = Path(__file__).resolve().parents[2]
 Dashboard = dict[str, Any]
@@ -40,14 +43,21 @@ UNITS = {
     "byte/s": {"Bps"},
     "1/s": {"pps", "iops", "cps"},
     "ms": {"ms"},
+    "s": {"s"},
     "mbit/s": {"Mbits"},
     "": {"short"},
 }
 """What Grafana calls the units of es/fields.json."""
-AGGREGATIONS = {"avg", "max", "min", "sum", "cardinality"}
+AGGREGATIONS = {"avg", "max", "min", "sum", "cardinality", "count"}
 BUCKETS = {"date_histogram", "terms"}
 AGGREGATED = {"keyword", "long", "integer", "float", "double", "date", "boolean", "ip", "flattened"}
-PERIODS = {"system.core": 60, "system.filesystem": 60}
+PERIODS = {"system.core": 60, "system.filesystem": 60, "ezadmin.agent": 60}
+MINUTELY = {name for one in COLLECTORS for name in one.slow} | {
+    f.name for one in COLLECTORS if one.seconds for f in one.fields
+}
+
+PAGES = ("${ezadmin_url}/hosts/", "${ezadmin_url}/logs/?")
+"""Pages of the web application that links lead to."""
 
 MAY_BE_EMPTY = {
     "system.network.utilization": "a virtual interface has no speed to compare with",
@@ -88,7 +98,15 @@ def queried(text: str) -> set[str]:
 
 def column(target: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
     """Grafana's name of a table's column."""
-    label = {"avg": "Average", "max": "Max", "min": "Min", "sum": "Sum", "cardinality": "Unique Count"}[metric["type"]]
+    labels = {
+        "avg": "Average",
+        "max": "Max",
+        "min": "Min",
+        "sum": "Sum",
+        "cardinality": "Unique Count",
+        "count": "Count",
+    }
+    label = labels[metric["type"]]
     same = [other for other in target["metrics"] if other["type"] == metric["type"]]
     return f"{label} {metric['field']}" if len(same) > 1 else label
 
@@ -120,18 +138,27 @@ def problems(dashboard: Dashboard) -> list[str]:
                 found.append(f"{where}: no data source {uid}")
                 continue
             asked = queried(target["query"]) | {level["field"] for level in target["bucketAggs"]}
-            asked |= {metric["field"] for metric in target["metrics"] if metric["type"] != "logs"}
-            found += [f"{where}: no field {field} in {uid}" for field in sorted(asked - types[uid].keys())]
+            asked |= {metric["field"] for metric in target["metrics"] if metric["type"] not in FIELDLESS}
+            unknown = sorted(field for field in asked if _type(types[uid], field) is None)
+            found += [f"{where}: no field {field} in {uid}" for field in unknown]
             for level in target["bucketAggs"]:
                 if level["type"] not in BUCKETS:
                     found.append(f"{where}: aggregation {level['type']} is not everywhere")
-                if types[uid].get(level["field"]) == "text":
+                if _type(types[uid], level["field"]) == "text":
                     found.append(f"{where}: {level['field']} is text and cannot be aggregated")
             for metric in target["metrics"]:
                 if metric["type"] != "logs":
-                    found += figure_problems(panel, target, metric, known.get(metric["field"]), where)
+                    found += figure_problems(panel, target, metric, known.get(metric.get("field", "")), where)
         found += panel_problems(panel, known, where)
     return found
+
+
+FIELDLESS = ("logs", "count")
+
+
+def _type(types: Mapping[str, str], field: str) -> str | None:
+    """The type of a field, or of the flattened one that holds it."""
+    return types.get(field) or ("keyword" if types.get(field.split(".")[0]) == "flattened" else None)
 
 
 def figure_problems(
@@ -141,7 +168,11 @@ def figure_problems(
         return [f"{where}: aggregation {metric['type']} is not everywhere"]
     found = []
     unit = shown_as(panel, target, metric)
-    if metric["type"] == "cardinality" or entry is None:
+    if metric["type"] in ("cardinality", "count"):
+        wanted = {"short"}
+    elif metric["field"] == "@timestamp":
+        wanted = {"dateTimeFromNow"}
+    elif entry is None:
         wanted = {"short"}
     elif entry["type"] == "date":
         wanted = {"dateTimeFromNow"}
@@ -166,12 +197,16 @@ def panel_problems(panel: Panel, known: Mapping[str, Mapping[str, Any]], where: 
         known[metric["field"]]["dataset"]
         for target in panel["targets"]
         for metric in target["metrics"]
-        if metric["field"] in known
+        if metric.get("field") in known
     }
     period = max((PERIODS.get(dataset, 10) for dataset in datasets), default=0)
+    if any(metric.get("field") in MINUTELY for metric in _metrics(panel)):
+        period = 60
     if custom["spanNulls"] is True or custom["spanNulls"] > period * 3000:
         found.append(f"{where}: draws a line over a gap of more than 3 values")
-    fills = any(metric["field"].endswith(("used.pct", "total.norm.pct", "utilization")) for metric in _metrics(panel))
+    fills = any(
+        metric.get("field", "").endswith(("used.pct", "total.norm.pct", "utilization")) for metric in _metrics(panel)
+    )
     steps = [step["value"] for step in panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])]
     if fills and (steps[1:] != [0.8, 0.9] or custom["thresholdsStyle"]["mode"] == "off"):
         found.append(f"{where}: draw the thresholds 80 and 90 %")
@@ -259,6 +294,7 @@ def test_levels_have_one_colour_everywhere() -> None:
             colours = {
                 override["matcher"]["options"]: override["properties"][0]["value"]["fixedColor"]
                 for override in panel["fieldConfig"]["overrides"]
+                if override["properties"][0]["id"] == "color"
             }
             assert set(colours) == set(LEVELS), panel["title"]
             for level, colour in colours.items():
@@ -297,7 +333,13 @@ def test_links_lead_to_the_web_application_and_to_dashboards_that_exist() -> Non
         assert links
         for link in links:
             own = re.match(r"/d/([\w-]+)", link)
-            assert link.startswith("${ezadmin_url}/hosts") or (own and own[1] in dashboards()), link
+            assert link.startswith(PAGES) or (own and own[1] in dashboards()), link
+            if "/logs/" in link:
+                assert "from=${__from:date:iso}&to=${__to:date:iso}" in link
+            if own:
+                assert "${__url_time_range}" in link
+                asked = re.findall(r"var-(\w+)=", link)
+                assert set(asked) <= {variable["name"] for variable in dashboards()[own[1]]["templating"]["list"]}
 
 
 def test_provisioning_keeps_dollar_signs_and_names_our_indices(tmp_path: Path) -> None:
@@ -358,17 +400,36 @@ class Watched:
         # a name that needs escaping in a query
         self.host_name = "web-1 (서울)"
         key = _Public(identity["kid"], bytes.fromhex(identity["public_key"]))
-        self.fleet.publish_host(self.host_id, key, name=self.host_name)  # type: ignore[arg-type]
-        self.worker = pipeline(self.fleet.settings("worker"), folder / "worker.log").start()
+        self.fleet.publish(
+            limit_key("1"), LimitRecord("system.cpu.total.norm.pct", critical_raise=-1.0, critical_clear=-2.0)
+        )
+        labels = {"site": "서울 1", "customer": "ACME (주)"}
+        groups = ["결제", "web"]
+        self.fleet.publish_host(
+            self.host_id,
+            key,
+            name=self.host_name,
+            labels=labels,
+            groups=groups,
+            limits=["1"],  # type: ignore[arg-type]
+        )
+        own, own_id = SigningKey.generate(), "00000000-0000-4000-8000-0000000000ee"
+        own.save(folder / "own.key")
+        self.fleet.publish_host(own_id, own, name="pipeline-1")
+        settings = self.fleet.settings(
+            "worker", own={"key": str(folder / "own.key"), "host_id": own_id}, surges={"floor": 1}
+        )
+        self.worker = pipeline(settings, folder / "worker.log").start()
         self.agent = Process([*command, "run", "--config", str(config)], folder / "agent.log").start()
         self.index = {source.uid: source.index(names) for source in SOURCES}
 
     def write(self) -> None:
-        """A log line of each common level."""
+        """A log line of each common level, a surge of one of them, and what the pipeline warns of."""
         stamp = datetime.now(UTC).strftime("%b %d %H:%M:%S")
         with self.events.open("a") as file:
-            for word in WRITTEN:
+            for word in (*WRITTEN, *[WRITTEN[-1]] * 100):
                 file.write(f"{stamp} box app[7]: {word}: 디스크 <b>disk</b>\n")
+        self.fleet.send(self.fleet.names.config, b"host/nobody", b"no record", [])
 
     def count(self, uid: str, query: str) -> int:
         """Documents that a query finds; none while the index is being made, which Elasticsearch answers with an error."""
@@ -376,7 +437,15 @@ class Watched:
         return 0 if "error" in answer else int(answer["hits"]["total"]["value"])
 
     def ask(self, uid: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a search as Grafana does; returns its answer."""
+        """Send a search as Grafana does; returns its answer. An index that is being made at this moment is waited for."""
+        for _ in range(20):
+            found = self._ask(uid, body)
+            if "no_shard_available_action_exception" not in str(found.get("_shards")):
+                break
+            time.sleep(0.2)
+        return found
+
+    def _ask(self, uid: str, body: Mapping[str, Any]) -> dict[str, Any]:
         lines = orjson.dumps(grafana_search.header(self.index[uid])) + b"\n" + orjson.dumps(body) + b"\n"
         request = urllib.request.Request(
             f"{self._url}/_msearch", data=lines, headers={"content-type": "application/x-ndjson"}
@@ -408,15 +477,23 @@ def watched(stack: Any, names: Names, tmp_path: Path) -> Iterator[Watched]:
         for rollup, level in itertools.product(("ezadmin-rollup-fleet-1h", "ezadmin-rollup-fleet-1m"), WRITTEN):
             counted = partial(made.count, rollup, f"log.level:{level}")
             wait_until(counted, 60, f"events of level {level} in {rollup}")
-        wait_until(lambda: made.count("ezadmin-metrics", "event.dataset:system.filesystem"), 60, "a filesystem")
+        for dataset in ("system.filesystem", "ezadmin.agent", "system.process"):
+            wait_until(partial(made.count, "ezadmin-metrics", f"event.dataset:{dataset}"), 60, dataset)
+        for dataset in ("alert.surge", "alert.threshold"):
+            wait_until(partial(made.count, "ezadmin-alerts", f"event.dataset:{dataset}"), 60, dataset)
+        wait_until(
+            lambda: made.count("ezadmin-metrics", "event.dataset:pipeline.worker"), 60, "the worker's own figures"
+        )
+        wait_until(lambda: made.count("ezadmin-logs", "event.dataset:pipeline.log"), 60, "the worker's own warning")
         wait_until(lambda: made.count("ezadmin-metrics", "event.dataset:system.host") >= 5, 60, "five ticks")
         yield made
     finally:
         made.close()
 
 
-def variables_of(dashboard: Dashboard, watched: Watched, period: Range) -> dict[str, Any]:
-    """Values of a dashboard's variables as Grafana finds them, in their order."""
+def variables_of(dashboard: Dashboard, watched: Watched, period: Range, every: bool = True) -> dict[str, Any]:
+    """Values of a dashboard's variables as Grafana finds them, in their order; "All" where there is one, or (``every`` is
+    false) each of the values."""
     known: dict[str, Any] = {}
     for variable in dashboard["templating"]["list"]:
         name = variable["name"]
@@ -425,9 +502,10 @@ def variables_of(dashboard: Dashboard, watched: Watched, period: Range) -> dict[
             body = grafana_search.terms_search(asked, period, known)
             answer = watched.ask(variable["datasource"]["uid"], body)
             assert "error" not in answer, f"variable {name}: {answer.get('error')}"
-            values = [bucket["key"] for bucket in answer["aggregations"]["1"]["buckets"]]
+            values = [str(bucket["key"]) for bucket in answer["aggregations"]["1"]["buckets"]]
             assert values, f"variable {name} has no values"
-            known[name] = values if variable["includeAll"] else values[0]
+            chosen: Any = values if variable["includeAll"] else values[0]
+            known[name] = grafana_search.Raw(variable["allValue"]) if every and variable.get("allValue") else chosen
         elif variable["type"] == "interval":
             known[name] = grafana_search.auto_interval(period, variable["auto_count"], variable["auto_min"])
         else:
@@ -442,7 +520,13 @@ def missing(target: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
     rows = [answer["aggregations"]]
     for level in target["bucketAggs"]:
         rows = [bucket for row in rows for bucket in row[level["id"]]["buckets"]]
-    return [metric["field"] for metric in target["metrics"] if all(row[metric["id"]]["value"] is None for row in rows)]
+    return [
+        metric.get("field", "count") for metric in target["metrics"] if all(_value(row, metric) is None for row in rows)
+    ]
+
+
+def _value(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Any:
+    return row["doc_count"] if metric["type"] == "count" else row[metric["id"]]["value"]
 
 
 def every_panel_shows_data(watched: Watched) -> None:
@@ -450,8 +534,8 @@ def every_panel_shows_data(watched: Watched) -> None:
     shown = Range(now - 3600_000, now)
     steps = {source.uid: source.step for source in SOURCES}
     wrong = []
-    for dashboard in dashboards().values():
-        known = variables_of(dashboard, watched, shown)
+    for dashboard, every in itertools.product(dashboards().values(), (True, False)):
+        known = variables_of(dashboard, watched, shown, every)
         for panel in panels(dashboard):
             period = grafana_search.panel_range(panel, shown)
             for target in panel["targets"]:
@@ -459,14 +543,34 @@ def every_panel_shows_data(watched: Watched) -> None:
                 least = panel.get("interval") or steps[uid]
                 interval = grafana_search.auto_interval(period, grafana_search.DEFAULT_POINTS, least)
                 for generation in GENERATIONS:
-                    where = f"{dashboard['uid']}, panel {panel['title']!r}, built by the {generation}"
+                    chosen = "all" if every else "each value"
+                    where = f"{dashboard['uid']}, panel {panel['title']!r}, {chosen}, built by the {generation}"
                     answer = watched.ask(uid, grafana_search.search(generation, target, period, known, interval))
                     if answer.get("error") or answer["_shards"]["failed"]:
                         wrong.append(f"{where}: {answer.get('error') or answer['_shards']}")
                         continue
+                    if panel["fieldConfig"]["defaults"].get("noValue", "no data") != "no data":
+                        continue  # a count that may be 0
                     empty = [figure for figure in missing(target, answer) if figure not in MAY_BE_EMPTY]
                     wrong += [f"{where}: no value of {figure}" for figure in empty]
     assert wrong == []
+
+
+def annotations_find_alerts(watched: Watched) -> None:
+    now = int(time.time() * 1000)
+    period = Range(now - 3600_000, now)
+    happened = {"Surge begins", "Critical"}
+    marked = 0
+    for dashboard in dashboards().values():
+        known = variables_of(dashboard, watched, period)
+        for annotation in dashboard["annotations"]["list"]:
+            marked += 1
+            answer = watched.ask("ezadmin-alerts", grafana_search.annotation_search(annotation, period, known))
+            found = [hit["_source"] for hit in answer["hits"]["hits"]]
+            assert bool(found) == (annotation["name"] in happened), f"{dashboard['uid']}, {annotation['name']}"
+            # Grafana reads the text from a member of the document's root
+            assert all(one[annotation["textField"]] for one in found)
+    assert marked >= 8
 
 
 def the_host_variables_find_the_host_by_name_and_by_id(watched: Watched) -> None:
@@ -503,5 +607,6 @@ def gaps_come_as_null_and_a_range_in_the_past_has_its_own_now(watched: Watched) 
 
 def test_on_data_of_a_real_agent(watched: Watched) -> None:
     every_panel_shows_data(watched)
+    annotations_find_alerts(watched)
     the_host_variables_find_the_host_by_name_and_by_id(watched)
     gaps_come_as_null_and_a_range_in_the_past_has_its_own_now(watched)

@@ -25,6 +25,8 @@ class Source:
     """How far apart its documents are: Grafana draws no finer."""
     logs: bool = False
     """Whether it holds events with a message and a level."""
+    level: str = "log.level"
+    """Which field says the level, where it does."""
 
     def index(self, names: Names) -> str:
         """The pattern of its indices under the installation's prefix."""
@@ -37,6 +39,7 @@ SOURCES = (
     Source("ezadmin-rollup-1m", "ezadmin events per minute and host", "rollup-logs-1m", "1m"),
     Source("ezadmin-rollup-fleet-1m", "ezadmin events per minute", "rollup-logs-fleet-1m", "1m"),
     Source("ezadmin-rollup-fleet-1h", "ezadmin events per hour", "rollup-logs-fleet-1h", "1h"),
+    Source("ezadmin-alerts", "ezadmin alerts", "alerts", "1s", logs=True, level="alert.state"),
 )
 
 
@@ -58,7 +61,7 @@ def payload(
         "maxConcurrentShardRequests": 5,
     }
     if source.logs:
-        details |= {"logMessageField": "message", "logLevelField": "log.level"}
+        details |= {"logMessageField": "message", "logLevelField": source.level}
     made: dict[str, Any] = {
         "name": source.title,
         "uid": source.uid,
