@@ -36,7 +36,7 @@ from ezadmin_wire.config import HostRecord, Match, Rule, RulesRecord
 from ezadmin_wire.ids import event_id, event_id_prefix
 from ezadmin_wire.signing import SigningKey
 
-SCHEDULES = int(os.environ.get("EZADMIN_MODEL_SCHEDULES", "4000" if os.environ.get("EZADMIN_FULL") else "600"))
+SCHEDULES = int(os.environ.get("EZADMIN_MODEL_SCHEDULES", "4000" if os.environ.get("EZADMIN_FULL") else "400"))
 """Each mistake that the tests at the end make on purpose is found within 400."""
 HOSTS = ["00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"]
 LEVELS = ["info", "error"]
