@@ -62,7 +62,7 @@ def _build(by: Division) -> dashboard.Dashboard:
         [("", [
             _table(by),
             _graph(by, "Hosts reporting", f"{by.korean}별 데이터를 보낸 호스트 수.", "Hosts that sent figures.",
-                   distinct("host.id"), stacked=True, calcs=("lastNotNull", "min")),
+                   distinct("host.id"), stacked=True, calcs=("lastNotNull", "max")),
             _graph(by, "CPU", f"{by.korean}별 평균 CPU.", f"Mean CPU of {name}.", avg(CPU), **SHARE),
             _graph(by, "Memory", f"{by.korean}별 평균 메모리 사용률.", f"Mean share of memory in use of {name}.", avg(MEMORY),
                    **SHARE),

@@ -11,6 +11,7 @@ from builder.scope import SCOPE
 
 EVENTS = f"{SCOPE} AND (event.dataset:$dataset) AND (log.level:$level)"
 LEVELS = Terms("log.level", len(panels.LEVEL_COLOURS))
+NAMES = ("Seen", "Stored", "Left out by rules", "Withheld in surges", "Dead letters")
 VALUES = ("seen", "stored", "ignored", "sampled", "dead")
 SEVERE_ENCODED = "log.level%3A(emergency%20or%20alert%20or%20critical%20or%20error)"
 
@@ -23,7 +24,7 @@ def build() -> dashboard.Dashboard:
         [("", [*_numbers(), _by_level(),
                _by("Events by host", "이벤트가 많은 호스트.", "The hosts with most events.", "host.name"),
                _by("Events by dataset", "이벤트가 많은 데이터셋.", "The datasets with most events.", "event.dataset"),
-               _hosts(), _fates()]),
+               _fates(), _hosts()]),
          ("Events", [
              panels.event_list("Newest events", "최근 이벤트 300건. 전체 검색은 위의 'Logs in ezadmin'.",
                                "The newest 300 events; to search them all: 'Logs in ezadmin' above.",
@@ -79,16 +80,16 @@ def _hosts() -> panels.Table:
     by, figures = [Terms("host.name", 200)], [total(f"events.{value}") for value in VALUES]
     severe = [total(SEEN)]
     shown = {"host.name": "Host"}
-    shown |= {column(figures, figure): value for figure, value in zip(figures, ("Seen", *VALUES[1:]), strict=True)}
+    shown |= {column(figures, figure): value for figure, value in zip(figures, NAMES, strict=True)}
     shown |= {column(severe, severe[0]): "Errors and worse"}
     return panels.listing(
         "By host", "호스트별 이벤트: 본 것, 저장, 무시, 표본으로 제외, 버려진 것. 오류 수를 누르면 로그 검색.",
         "What became of the events of each host. A click on the errors opens the log search.",
         [table("A", HOST_MINUTE, EVENTS, figures, by), table("B", HOST_MINUTE, f"{EVENTS} AND {SEVERE}", severe, by)],
-        shown, sort_by="Errors and worse", span=12, height=10,
+        shown, sort_by="Errors and worse", height=10,
         overrides=[
             panels.by_name("Host", links=links.of_host(links.column("host.name"))),
-            *(panels.by_name(name, unit="short") for name in ("Seen", *VALUES[1:])),
+            *(panels.by_name(name, unit="short") for name in NAMES),
             panels.by_name("Errors and worse", unit="short",
                            links=links.of_host(links.column("host.name"), query=SEVERE_ENCODED)[2:]),
         ],
@@ -100,6 +101,6 @@ def _fates() -> panels.Graph:
     return panels.bars(
         "What became of them", "저장, 규칙으로 제외, 급증 때 표본 처리, 버려진 이벤트.",
         "Events stored, left out by rules, withheld in surges, and dead letters.",
-        over_time("A", HOST_MINUTE, EVENTS, figures, alias="{{field}}", interval="auto"), interval="1m", height=10,
+        over_time("A", HOST_MINUTE, EVENTS, figures, alias="{{field}}", interval="auto"), interval="1m", span=24, height=7,
         renames=[(r"events\.(.*)", "$1")],
     )  # fmt: skip

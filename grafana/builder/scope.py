@@ -78,7 +78,7 @@ def by_host(
         field=figure.field,
         overrides=[panels.linked(links.of_host())],
         **{"calcs": ("mean", "max"), "legend": panels.RIGHT, **how},
-    )
+    ).fill_opacity(0)
 
 
 def by_item(
@@ -96,7 +96,7 @@ def by_item(
     query = over_time("A", METRICS, of(dataset, more), [figure], by=both, alias=f"{{{{host.name}}}} {{{{{item}}}}}")
     return panels.graph(
         title, korean, english, [query], unit_of(figure.field), field=figure.field, **{"calcs": ("mean", "max"), **how}
-    )
+    ).fill_opacity(0)
 
 
 def mixed(

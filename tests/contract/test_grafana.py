@@ -559,7 +559,6 @@ def every_panel_shows_data(watched: Watched) -> None:
 def annotations_find_alerts(watched: Watched) -> None:
     now = int(time.time() * 1000)
     period = Range(now - 3600_000, now)
-    happened = {"Surge begins", "Critical"}
     marked = 0
     for dashboard in dashboards().values():
         known = variables_of(dashboard, watched, period)
@@ -567,7 +566,7 @@ def annotations_find_alerts(watched: Watched) -> None:
             marked += 1
             answer = watched.ask("ezadmin-alerts", grafana_search.annotation_search(annotation, period, known))
             found = [hit["_source"] for hit in answer["hits"]["hits"]]
-            assert bool(found) == (annotation["name"] in happened), f"{dashboard['uid']}, {annotation['name']}"
+            assert found, f"{dashboard['uid']}, {annotation['name']}"
             # Grafana reads the text from a member of the document's root
             assert all(one[annotation["textField"]] for one in found)
     assert marked >= 8

@@ -111,6 +111,7 @@ def terms_search(query: Mapping[str, Any], period: Range, variables: Mapping[str
 def annotation_search(annotation: Mapping[str, Any], period: Range, variables: Mapping[str, Value]) -> dict[str, Any]:
     """The search for the marks of an annotation (``annotationQuery``): in both generations by the browser."""
     assert annotation["timeField"] == "@timestamp"
+    assert annotation["target"]["query"] == annotation["query"]  # later ones read the one, 9.4 the other
     text = interpolate(annotation["target"]["query"], variables, lucene)
     limits = {"from": period.start, "to": period.end, "format": "epoch_millis"}
     within = {"bool": {"should": [{"range": {"@timestamp": limits}}], "minimum_should_match": 1}}
