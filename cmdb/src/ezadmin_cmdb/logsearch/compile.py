@@ -178,6 +178,9 @@ def _text(field: str, value: Value) -> Dsl:
     """A word, a phrase, or a pattern within words. A Korean word is also found where endings follow or words precede it."""
     if value.anything:
         return {"exists": {"field": field}}
+    if value.text.isascii() and not any(one.isalnum() for one in value.text):
+        text = _("Text is searched by its words: “%(value)s” has no letter and no digit.", value=value.text)
+        raise QueryError("no_word", text, value.place.position, value.place.length)
     if value.quoted:
         return _phrase(field, value.text)
     pieces = [one for one in (piece.strip(".:',") for piece in _BREAKS.split(value.text)) if one.strip("*")]

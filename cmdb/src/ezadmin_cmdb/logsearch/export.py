@@ -1,4 +1,4 @@
-"""All lines of a search, as NDJSON or CSV, read from one view of the indices: every line once, in constant memory."""
+"""All lines of a search, as NDJSON or CSV, in the order of time: every line once, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flask_babel import gettext as _
 
 from ezadmin_cmdb.describe.tabular import guarded
 from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
-from ezadmin_cmdb.errors import Conflict, Invalid
+from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.logsearch import services
 from ezadmin_cmdb.logsearch.services import Search
 from ezadmin_wire.names import Names
@@ -25,9 +25,6 @@ COLUMNS = ("@timestamp", "host.name", "log.level", "event.dataset", "message")
 COLUMNS_MAX = 50
 CHUNK = 2_000
 """Lines that are asked for at once."""
-STREAMED_MAX = 100_000
-"""Up to so many lines a page exports while one waits; more is for :mod:`ezadmin_cmdb.logsearch.exports`."""
-KEEP_ALIVE = "15m"
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def check(columns: Sequence[str]) -> list[str]:
 def count(elastic: Elastic, names: Names, search: Search) -> int:
     """How many lines an export has. Raises QueryError, ElasticUnavailable."""
     body = {"size": 0, "track_total_hits": True, "query": services.condition(elastic, names, search)}
-    answer = services.asked(elastic.client(services.SECONDS + 5), body, services.pattern(names))
+    answer = services.asked(elastic.client(services.SECONDS + 5), body, services.indices(names, search))
     _whole(answer)
     return int(answer["hits"]["total"]["value"])
 
@@ -76,7 +73,7 @@ def export(
     """
     wanted = check(columns) if columns or format == "csv" else []
     pieces = _pieces(elastic, names, search, wanted, format, sort, limit, opaque_id)
-    first = next(pieces)
+    first = next(pieces, b"")
     return _with(first, pieces)
 
 
@@ -90,99 +87,58 @@ def _pieces(
     opaque_id: str | None,
 ) -> Iterator[bytes]:  # fmt: skip
     reader = Reader(elastic, names, search, columns, format, sort, opaque_id)
-    try:
-        left = limit
-        yield reader.header()
-        while left is None or left > 0:
-            chunk = reader.read(CHUNK if left is None else min(CHUNK, left))
-            if not chunk.lines:
-                return
-            left = None if left is None else left - chunk.lines
-            yield chunk.data
-    finally:
-        reader.close()
+    left = limit
+    data = reader.header()
+    while left is None or left > 0:
+        chunk = reader.read(CHUNK if left is None else min(CHUNK, left))
+        yield data + chunk.data
+        data = b""
+        if not chunk.lines:
+            return
+        left = None if left is None else left - chunk.lines
+    if data:
+        yield data
 
 
 class Reader:
     """Reads the lines of a search, chunk by chunk; with the ``place`` of a chunk another one goes on after it.
 
-    A view that was lost meanwhile (Elasticsearch was started again) is opened anew: what comes after the last time read, and of
-    that time what was not read yet.
+    Nothing is kept in Elasticsearch between two chunks, so that one may be read long after the other.
     """
 
     def __init__(
         self, elastic: Elastic, names: Names, search: Search, columns: Sequence[str], format: Format, sort: str = "desc",
         opaque_id: str | None = None, place: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        self._names = names
+        self._indices = services.indices(names, search)
         self._condition = services.condition(elastic, names, search)
         self._client: Elasticsearch = elastic.client(services.SECONDS * 4, opaque_id)
         self._columns = list(columns)
         self._format = format
         self._sort = sort
         self._place = dict(place or {})
-        self._view: str | None = self._place.get("view")
 
     def header(self) -> bytes:
         """What stands before the first line: in CSV, the names of the columns after a byte order mark, for spreadsheets."""
         if self._format != "csv":
-            self._open()
             return b""
-        self._open()
         return b"\xef\xbb\xbf" + _row([guarded(one) for one in self._columns])
 
     def read(self, size: int) -> Chunk:
         """The next lines, none at the end. Raises ElasticUnavailable, also if a shard does not answer."""
-        hits = self._hits(size)
-        if not hits:
-            return Chunk(b"", 0, dict(self._place))
-        write = self._csv if self._format == "csv" else self._json
-        data = b"".join(write(hit["_source"]) for hit in hits)
-        last = hits[-1]["_source"]["@timestamp"]
-        same = [hit["_id"] for hit in hits if hit["_source"]["@timestamp"] == last]
-        if self._place.get("time") == last:
-            same = [*self._place["ids"], *same]
-        self._place = {"view": self._view, "after": hits[-1]["sort"], "time": last, "ids": same}
-        return Chunk(data, len(hits), dict(self._place))
-
-    def close(self) -> None:
-        """Give the view back."""
-        if self._view is not None:
-            services.close_view(self._client, self._view)
-            self._view = None
-
-    def _open(self) -> None:
-        if self._view is None:
-            self._view = services.open_view(self._client, self._names, KEEP_ALIVE)
-
-    def _hits(self, size: int) -> list[dict[str, Any]]:
-        self._open()
-        try:
-            return self._asked(size, self._place.get("after"))
-        except Conflict:
-            self._view = None
-        self._open()  # the same lines in a view of their own, from the last time on
-        return self._asked(size, None)
-
-    def _asked(self, size: int, after: list[Any] | None) -> list[dict[str, Any]]:
-        condition = self._condition
-        if after is None and "time" in self._place:
-            edge = {"range": {"@timestamp": {"lte" if self._sort == "desc" else "gte": self._place["time"]}}}
-            read = {"ids": {"values": self._place["ids"]}}
-            condition = {"bool": {"filter": [condition, edge], "must_not": [read]}}
         body: dict[str, Any] = {
-            "size": size, "query": condition, "track_total_hits": False, "timeout": f"{services.SECONDS * 3}s",
-            "sort": [{"@timestamp": {"order": self._sort}}, {"_shard_doc": {"order": self._sort}}],
-            "pit": {"id": self._view, "keep_alive": KEEP_ALIVE},
+            "size": size, "track_total_hits": False, "timeout": f"{services.SECONDS * 3}s",
+            **services.following(self._condition, self._sort, self._place),
         }  # fmt: skip
         if self._columns:
-            body["_source"] = [*self._columns, "@timestamp"]
-        if after is not None:
-            body["search_after"] = after
-        answer = services.asked(self._client, body)
+            body["_source"] = self._columns
+        answer = services.asked(self._client, body, self._indices)
         _whole(answer)
-        self._view = answer.get("pit_id", self._view)
-        return list(answer["hits"]["hits"])
+        hits = answer["hits"]["hits"]
+        if hits:
+            self._place = services.place_after(hits, self._place)
+        write = self._csv if self._format == "csv" else self._json
+        return Chunk(b"".join(write(hit["_source"]) for hit in hits), len(hits), dict(self._place))
 
     def _json(self, source: Mapping[str, Any]) -> bytes:
         if self._columns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,18 +24,40 @@ _INTERVALS = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 7 * 86400, 28 * 86400,
 )  # fmt: skip
 _MINUTE, _HOUR = 60, 3600
+_DAYS_NAMED = 10
+"""Up to so many indices are named one by one."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the time and what it is counted from; ``rollup`` None: the events themselves."""
+    """Parts of the time and what they are counted from; ``rollup`` None: the events themselves."""
 
-    period: Period
+    periods: tuple[Period, ...]
     rollup: Literal["logs-1m", "logs-fleet-1m", "logs-fleet-1h"] | None
 
-    def pattern(self, names: Names) -> str:
-        """The indices."""
-        return f"{names.prefix}-logs-*" if self.rollup is None else f"{names.prefix}-rollup-{self.rollup}-*"
+    def pattern(self, names: Names, now: datetime) -> str:
+        """The indices that have what is of these times."""
+        start = min(one.start for one in self.periods)
+        end = max(one.end for one in self.periods)
+        if self.rollup is None:
+            return indices(names.logs_index, f"{names.prefix}-logs-*", start, end, now)
+        rollup = self.rollup
+        whole = f"{names.prefix}-rollup-{rollup}-*"
+        return indices(lambda day: names.rollup_index(rollup, day), whole, start, end, now)
+
+
+def indices(name: Callable[[str], str], all_of_them: str, start: datetime, end: datetime, now: datetime) -> str:
+    """The indices in which documents of a time may stand, separated by commas; ``all_of_them`` if they are many.
+
+    ``name``: of the index of a day. A document whose index was closed when it came stands in that of the day when it came: so
+    those of the later days count, too.
+    """
+    last = max(end, now)
+    days = (last.date() - start.date()).days
+    if days > _DAYS_NAMED * 31:
+        return all_of_them
+    found = dict.fromkeys(name((start + timedelta(days=n)).date().isoformat()) for n in range(days + 1))
+    return ",".join(found) if len(found) <= _DAYS_NAMED else all_of_them
 
 
 def interval(period: Period, buckets: int) -> int:
@@ -65,29 +87,31 @@ def parts(search: Search, seconds: int) -> list[Part]:
     start, end = search.period.start, search.period.end
     inner, outer = _up(start, _MINUTE), _down(min(end, search.now - SETTLED), _MINUTE)
     if inner >= outer:
-        return [Part(search.period, None)]
+        return [Part((search.period,), None)]
     by_host = search.scope.ids is not None or any(
         known.ALIASES.get(one.field or "", one.field) == "host.id" for one in leaves(search.query)
     )
-    minutes: Literal["logs-1m", "logs-fleet-1m"] = "logs-1m" if by_host else "logs-fleet-1m"
     first, last = _up(inner, _HOUR), _down(outer, _HOUR)
-    found = [Part(Period(start, inner), None)]
-    if by_host or seconds % _HOUR or first >= last:
-        found.append(Part(Period(inner, outer), minutes))
+    found = [Part(_filled((start, inner), (outer, end)), None)]
+    if by_host:
+        found.append(Part(_filled((inner, outer)), "logs-1m"))
+    elif seconds % _HOUR or first >= last:
+        found.append(Part(_filled((inner, outer)), "logs-fleet-1m"))
     else:
-        found += [
-            Part(Period(inner, first), minutes),
-            Part(Period(first, last), "logs-fleet-1h"),
-            Part(Period(last, outer), minutes),
-        ]
-    found.append(Part(Period(outer, end), None))
-    return [one for one in found if one.period.start < one.period.end]
+        found.append(Part(_filled((inner, first), (last, outer)), "logs-fleet-1m"))
+        found.append(Part(_filled((first, last)), "logs-fleet-1h"))
+    return [one for one in found if one.periods]
+
+
+def _filled(*periods: tuple[datetime, datetime]) -> tuple[Period, ...]:
+    return tuple(Period(start, end) for start, end in periods if start < end)
 
 
 def body(part: Part, condition: dict[str, Any], seconds: int) -> dict[str, Any]:
     """The search of a part's counts by time and level."""
     levels: dict[str, Any] = {"terms": {"field": "log.level", "size": 100, "missing": UNKNOWN}}
     if part.rollup is not None:
+        levels = {"terms": {"field": "log.level", "size": 100}}
         levels["aggs"] = {"stored": {"sum": {"field": "events.stored"}}}
     return {
         "size": 0,

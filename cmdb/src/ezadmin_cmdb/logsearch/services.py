@@ -1,6 +1,6 @@
 """Searching events: pages of hits, their histogram, the lines around one, and those that come in.
 
-Beside it: ``values`` (fields, their values, completion), ``export`` (all lines of a search) and ``exports`` (by the worker).
+Beside it: ``values`` (fields, their values, completion) and ``export`` (all lines of a search).
 Every request carries the hosts of its :class:`HostScope` as a filter, whatever the query says.
 """
 
@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
 from elasticsearch import Elasticsearch
-from elasticsearch.exceptions import ApiError, NotFoundError, TransportError
+from elasticsearch.exceptions import ApiError, TransportError
 from flask_babel import gettext as _
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable, cause
-from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
+from ezadmin_cmdb.errors import Invalid, NotFound
 from ezadmin_cmdb.events.services import LISTS
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.hosts.services import visible
@@ -43,7 +43,6 @@ HITS_COUNTED = 10_000
 """Up to so many hits are counted exactly; beyond, a page says "at least"."""
 SECONDS = 30
 """After so long Elasticsearch answers with what it has found, and says so."""
-KEEP_ALIVE = "5m"
 BUCKETS = 120
 LINES_MAX = 500
 """Lines before, and after, of a context; new lines of a :func:`tail`."""
@@ -51,6 +50,7 @@ HOSTS_MAX = 60_000
 """Elasticsearch takes 65,536 values in one filter."""
 TAIL_OVERLAP = timedelta(seconds=5)
 """So much later than others an event may become visible that the pipeline took at the same time."""
+_JSON = {"accept": "application/json"}
 _OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _COUNTED = 2000
 """So many ids of lines of the same moment a cursor holds at most."""
@@ -207,16 +207,25 @@ def prepare(
 ) -> Search:
     """A search of the texts of an address: query, ``from`` and ``to`` (``now-1h``, ISO 8601). ``hosts``: ids.
 
+    A relative begin of a long time is that of its minute, so that the pipeline's counts, which are per minute, can tell all.
     Raises QueryError, Invalid (``fields`` names ``from``, ``to``), Forbidden.
     """
     now = now or datetime.now(UTC)
     scope = scope_of(actor, hosts)
-    return Search(scope, language.parse(text), period(start, end, now, zone), now, zone)
+    asked = period(start, end, now, zone)
+    if asked.length >= rollups.LONG and start.strip().startswith("now"):
+        asked = replace(asked, start=asked.start.replace(second=0, microsecond=0))
+    return Search(scope, language.parse(text), asked, now, zone)
 
 
 def pattern(names: Names) -> str:
-    """The indices of events."""
+    """All indices of events."""
     return f"{names.prefix}-logs-*"
+
+
+def indices(names: Names, search: Search) -> str:
+    """The indices in which events of the time of a search may stand."""
+    return rollups.Part((search.period,), None).pattern(names, search.now)
 
 
 def condition(elastic: Elastic, names: Names, search: Search) -> Dsl:
@@ -229,8 +238,15 @@ def condition(elastic: Elastic, names: Names, search: Search) -> Dsl:
 
 def within(search: Search, wanted: Dsl) -> Dsl:
     """``wanted``, bound to hosts and time."""
-    time = {"gte": format_time(search.period.start), "lt": format_time(search.period.end)}
-    bound: Dsl = {"filter": [search.scope.filter(), {"range": {"@timestamp": time}}, wanted]}
+    return _within(search, (search.period,), wanted)
+
+
+def _within(search: Search, periods: Sequence[Period], wanted: Dsl) -> Dsl:
+    times: list[Dsl] = [
+        {"range": {"@timestamp": {"gte": format_time(one.start), "lt": format_time(one.end)}}} for one in periods
+    ]
+    one_of = times[0] if len(times) == 1 else {"bool": {"should": times, "minimum_should_match": 1}}
+    bound: Dsl = {"filter": [search.scope.filter(), one_of, wanted]}
     if lists_hidden(search.query):
         bound["must_not"] = [{"terms": {"event.dataset": LISTS}}]
     return {"bool": bound}
@@ -247,7 +263,7 @@ def explain(elastic: Elastic, names: Names, search: Search) -> dict[str, Any]:
     shown = search
     if search.scope.ids is not None and len(search.scope.ids) > 20:
         shown = replace(search, scope=HostScope(frozenset([f"({len(search.scope.ids)} hosts)"])))
-    return {"index": pattern(names), "query": condition(elastic, names, shown)}
+    return {"index": indices(names, search), "query": condition(elastic, names, shown)}
 
 
 # -- hits ---
@@ -266,50 +282,55 @@ def search(
 ) -> Page:
     """A page of hits by time, the newest first (``desc``). ``size`` up to SIZE_MAX; ``after``: ``next`` of the page before.
 
-    No hit is repeated or left out between pages, also of equal times, for they are read from one view of the indices, kept for
-    5 minutes from page to page. ``key`` (the application's secret key) signs ``next``. ``opaque_id``: of :func:`opaque`.
-    Raises QueryError; Conflict if ``after`` is too old; Invalid if it is none of ours; ElasticUnavailable.
+    No hit is repeated or left out between pages, also of equal times, and what comes in meanwhile moves none. ``total`` is always
+    that of the first page. ``key`` (the application's secret key) signs ``next``. ``opaque_id``: of :func:`opaque`.
+    Raises QueryError; Invalid if ``after`` is none of ours; ElasticUnavailable.
     """
-    wanted = condition(elastic, names, search)
-    client = elastic.client(SECONDS + 5, opaque_id)
-    cursor = _unsigned(key, after) if after is not None else {"pit": open_view(client, names)}
+    cursor = {} if after is None else _unsigned(key, after)
     body: Dsl = {
         "size": max(1, min(size, SIZE_MAX)),
-        "query": wanted,
-        "sort": [{"@timestamp": {"order": sort}}, {"_shard_doc": {"order": sort}}],
-        "pit": {"id": cursor["pit"], "keep_alive": KEEP_ALIVE},
-        "track_total_hits": HITS_COUNTED,
+        "track_total_hits": HITS_COUNTED if after is None else False,
         "timeout": f"{SECONDS}s",
+        **following(condition(elastic, names, search), sort, cursor),
     }
-    if after is not None:
-        body["search_after"] = cursor["after"]
-    answer = asked(client, body)
+    answer = asked(elastic.client(SECONDS + 5, opaque_id), body, indices(names, search))
     hits = answer["hits"]["hits"]
-    following = None
-    if len(hits) == body["size"]:
-        following = _signed(key, {"pit": answer.get("pit_id", cursor["pit"]), "after": hits[-1]["sort"]})
-    total = answer["hits"]["total"]
-    return Page([hit_of(one) for one in hits], total["value"], total["relation"] != "eq", health_of(answer), following)
+    total = answer["hits"].get("total") or cursor["total"]
+    more = _signed(key, {"total": total, **place_after(hits, cursor)}) if len(hits) == body["size"] else None
+    return Page([hit_of(one) for one in hits], total["value"], total["relation"] != "eq", health_of(answer), more)
 
 
-def open_view(client: Elasticsearch, names: Names, keep_alive: str = KEEP_ALIVE) -> str:
-    """A view of the indices that stays as it is (a point in time); its id."""
+def following(wanted: Dsl, sort: str, place: Mapping[str, Any]) -> Dsl:
+    """Query and order of the hits after a place (:func:`place_after`; empty: from the first on).
+
+    Elasticsearch's own place within a view (``_shard_doc``) would not do: it numbers only the shards that can have hits, so that
+    a number means another shard once a search has left a day behind.
+    """
+    body: Dsl = {"query": wanted, "sort": [{"@timestamp": {"order": sort}}, {"_seq_no": {"order": sort}}]}
+    if place.get("ids"):
+        body["query"] = {"bool": {"filter": [wanted], "must_not": [{"ids": {"values": place["ids"]}}]}}
+    if place.get("after"):
+        body["search_after"] = place["after"]
+    return body
+
+
+def place_after(hits: Sequence[Mapping[str, Any]], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The place after hits that were found after the place ``before``: all of a later rank than ``after``, but for ``ids``.
+
+    ``last`` is the rank of the last hit, ``ids`` those that share it (in different indices two events may).
+    """
+    last = hits[-1]["sort"]
+    ids = [one["_id"] for one in hits if one["sort"] == last]
+    after = next((one["sort"] for one in reversed(hits) if one["sort"] != last), None)
+    if before.get("last") == last:
+        return {"after": before["after"], "last": last, "ids": [*before["ids"], *ids]}
+    return {"after": after or before.get("last"), "last": last, "ids": ids}
+
+
+def asked(client: Elasticsearch, body: Dsl, index: str) -> dict[str, Any]:
+    """Search; part of the answer is an answer too (its health says so). Raises ElasticUnavailable."""
     try:
-        answer = client.open_point_in_time(
-            index=pattern(names), keep_alive=keep_alive, ignore_unavailable=True, allow_partial_search_results=True
-        )
-    except (ApiError, TransportError) as error:
-        raise ElasticUnavailable(cause(error)) from error
-    return str(answer["id"])
-
-
-def asked(client: Elasticsearch, body: Dsl, index: str | None = None) -> dict[str, Any]:
-    """Search; part of the answer is an answer too (its health says so). Raises ElasticUnavailable; Conflict: the view is gone."""
-    more: dict[str, Any] = {} if index is None else {"index": index, "ignore_unavailable": True}
-    try:
-        answer = client.search(body=body, allow_partial_search_results=True, **more)
-    except NotFoundError as error:
-        raise Conflict(_("This search is too old to be continued. Search again.")) from error
+        answer = client.search(body=body, index=index, ignore_unavailable=True, allow_partial_search_results=True)
     except (ApiError, TransportError) as error:
         raise ElasticUnavailable(cause(error)) from error
     return dict(answer.body)
@@ -361,12 +382,11 @@ def histogram(
         raise Invalid(_("The pipeline's counts know levels, datasets and hosts by id, per minute."))
     by_counts = possible and (source == "rollup" or (source == "auto" and search.period.length >= rollups.LONG))
     wanted = to_query(search.query, known.registry.of(elastic, names), search.now, search.zone)
-    parts = rollups.parts(search, seconds) if by_counts else [rollups.Part(search.period, None)]
+    parts = rollups.parts(search, seconds) if by_counts else [rollups.Part((search.period,), None)]
     bodies = []
     for part in parts:
-        inner = replace(search, period=part.period)
-        body = rollups.body(part, within(inner, wanted), seconds)
-        bodies += [{"index": part.pattern(names), "ignore_unavailable": True, "allow_partial_search_results": True},
+        body = rollups.body(part, _within(search, part.periods, wanted), seconds)
+        bodies += [{"index": part.pattern(names, search.now), "ignore_unavailable": True, "allow_partial_search_results": True},
                    {**body, "timeout": f"{SECONDS}s"}]  # fmt: skip
     try:
         answers = elastic.client(SECONDS + 5, opaque_id).msearch(searches=bodies).body["responses"]
@@ -411,32 +431,26 @@ def context(
     """
     if re.fullmatch(re.escape(f"{names.prefix}-logs-") + r"[0-9]{4}\.[0-9]{2}\.[0-9]{2}", index) is None:
         raise NotFound(_("There is no such event, or it is not yours to see."))
-    client = elastic.client(SECONDS + 5)
-    view = open_view(client, names, "1m")
-    try:
-        order = _order("asc")
-        one = {"bool": {"filter": [scope.filter(), {"ids": {"values": [id]}}, {"term": {"_index": index}}]}}
-        common = {"pit": {"id": view, "keep_alive": "1m"}, "timeout": f"{SECONDS}s"}
-        answer = asked(client, {**common, "size": 1, "query": one, "sort": order, "track_total_hits": False})
-        if not answer["hits"]["hits"]:
-            raise NotFound(_("There is no such event, or it is not yours to see."))
-        anchor = answer["hits"]["hits"][0]
-        same = _same(anchor["_source"], widen)
-        around = [scope.filter(), *({"term": {name: {"value": value}}} for name, value in same.items())]
-        query: Dsl = {"bool": {"filter": around}}
-        if "event.dataset" not in same and anchor["_source"].get("event.dataset") not in LISTS:
-            query["bool"]["must_not"] = [{"terms": {"event.dataset": LISTS}}]
-        sides = []
-        for direction, number in (("desc", before), ("asc", after)):
-            wanted = max(0, min(number, LINES_MAX))
-            body = {
-                **common, "size": wanted + 1, "query": query, "sort": _order(direction), "track_total_hits": False,
-                "search_after": anchor["sort"],
-            }  # fmt: skip
-            got = asked(client, body)
-            sides.append((got, [hit_of(hit) for hit in got["hits"]["hits"][:wanted]], wanted))
-    finally:
-        close_view(client, view)
+    client, every = elastic.client(SECONDS + 5), pattern(names)
+    order, common = _order("asc"), {"timeout": f"{SECONDS}s", "track_total_hits": False}
+    one = {"bool": {"filter": [scope.filter(), {"ids": {"values": [id]}}]}}
+    answer = asked(client, {**common, "size": 1, "query": one, "sort": order}, index)
+    if not answer["hits"]["hits"]:
+        raise NotFound(_("There is no such event, or it is not yours to see."))
+    anchor = answer["hits"]["hits"][0]
+    same = _same(anchor["_source"], widen)
+    around = [scope.filter(), *({"term": {name: {"value": value}}} for name, value in same.items())]
+    query: Dsl = {"bool": {"filter": around}}
+    if "event.dataset" not in same and anchor["_source"].get("event.dataset") not in LISTS:
+        query["bool"]["must_not"] = [{"terms": {"event.dataset": LISTS}}]
+    sides = []
+    for direction, number in (("desc", before), ("asc", after)):
+        wanted = max(0, min(number, LINES_MAX))
+        body = {
+            **common, "size": wanted + 1, "query": query, "sort": _order(direction), "search_after": anchor["sort"],
+        }  # fmt: skip
+        got = asked(client, body, every)
+        sides.append((got, [hit_of(hit) for hit in got["hits"]["hits"][:wanted]], wanted))
     (old, older, old_wanted), (new, newer, new_wanted) = sides
     return Context(
         [*reversed(older), hit_of(anchor), *newer],
@@ -449,11 +463,11 @@ def context(
 
 
 def _order(direction: str) -> list[Dsl]:
-    """Lines of one file and moment have their places in the file; other ones the order in which the indices hold them."""
+    """Lines of one file and moment have their places in the file; other ones the order in which they came."""
     return [
         {"@timestamp": {"order": direction}},
         {"log.offset": {"order": direction, "missing": -1, "unmapped_type": "long"}},
-        {"_shard_doc": {"order": direction}},
+        {"_seq_no": {"order": direction}},
     ]
 
 
@@ -501,19 +515,21 @@ def tail(
         bound["must_not"].append({"ids": {"values": list(seen)}})
     body = {
         "size": size, "query": {"bool": bound}, "track_total_hits": after is not None, "timeout": f"{SECONDS}s",
-        "sort": [{"event.ingested": {"order": "desc"}}, {"@timestamp": {"order": "desc"}}],
+        "sort": [{"event.ingested": {"order": "desc"}}, {"_seq_no": {"order": "desc"}}],
     }  # fmt: skip
     answer = asked(client, body, pattern(names))
     hits = answer["hits"]["hits"]
     skipped = max(0, answer["hits"]["total"]["value"] - len(hits)) if after is not None else 0
     seen |= {one["_id"]: str(one["_source"]["event.ingested"]) for one in hits}
     newest = max(seen.values(), default=since)
-    # what was skipped must not come as new with the next look: then only what is newer does
-    floor = newest if after is None or skipped else max(since, format_time(parse_time(newest) - TAIL_OVERLAP))
+    floor = max(since, format_time(parse_time(newest) - TAIL_OVERLAP))
+    if len(hits) == size:  # what was left out, which is older, must not come as new with the next look
+        oldest = parse_time(str(hits[-1]["_source"]["event.ingested"]))
+        floor = max(floor, format_time(oldest + timedelta(milliseconds=1)))
     kept = {one: time for one, time in seen.items() if time >= floor}
     if len(kept) > _COUNTED:
         floor, kept = newest, {one: time for one, time in seen.items() if time >= newest}
-    found = sorted((hit_of(one) for one in hits), key=lambda one: (one.time, one.id))
+    found = sorted((hit_of(one) for one in reversed(hits)), key=lambda one: one.time)
     return Tail(found, skipped, _signed(key, {"since": floor, "seen": kept}), health_of(answer))
 
 
@@ -534,7 +550,9 @@ def cancel(elastic: Elastic, opaque_id: str) -> int:
     """End the searches that run under an id of :func:`opaque`; returns how many were told so. Raises ElasticUnavailable."""
     client = elastic.client(5)
     try:
-        nodes = client.tasks.list(actions="indices:data/read/*", detailed=False).body.get("nodes", {})
+        # the client's own functions of tasks warn that they may change
+        listed = client.perform_request("GET", "/_tasks?actions=indices:data/read/*", headers=_JSON)
+        nodes = dict(listed.body).get("nodes", {})
         mine = [
             name
             for node in nodes.values()
@@ -542,18 +560,10 @@ def cancel(elastic: Elastic, opaque_id: str) -> int:
             if task.get("headers", {}).get("X-Opaque-Id") == opaque_id and "parent_task_id" not in task
         ]
         for name in mine:
-            client.tasks.cancel(task_id=name)
+            client.perform_request("POST", f"/_tasks/{name}/_cancel", headers=_JSON)
     except (ApiError, TransportError) as error:
         raise ElasticUnavailable(cause(error)) from error
     return len(mine)
-
-
-def close_view(client: Elasticsearch, view: str) -> None:
-    """Give a view back, if Elasticsearch listens; else it does so itself after a while."""
-    try:
-        client.close_point_in_time(id=view)
-    except (ApiError, TransportError):
-        return
 
 
 def _signed(key: bytes, cursor: Mapping[str, Any]) -> str:

@@ -84,7 +84,7 @@ def fields(elastic: Elastic, names: Names, search: Search) -> tuple[list[FieldUs
         "track_total_hits": False, "timeout": f"{services.SECONDS}s",
         "_source": {"excludes": ["message", "system.processes.list", "error.stack_trace"]},
     }  # fmt: skip
-    answer = services.asked(elastic.client(services.SECONDS + 5), body, services.pattern(names))
+    answer = services.asked(elastic.client(services.SECONDS + 5), body, services.indices(names, search))
     hits = answer["hits"]["hits"]
     counts: Counter[str] = Counter()
     for hit in hits:
@@ -126,7 +126,7 @@ def top_values(elastic: Elastic, names: Names, search: Search, field: str, *, si
     one = known.find(known.registry.of(elastic, names), field)
     if one is None or not one.countable:
         raise Invalid(_("The values of %(field)s cannot be counted.", field=field), "field")
-    client, index = elastic.client(services.SECONDS + 5), services.pattern(names)
+    client, index = elastic.client(services.SECONDS + 5), services.indices(names, search)
     condition = services.condition(elastic, names, search)
     common = {"size": 0, "query": condition, "timeout": f"{services.SECONDS}s"}
     counted = services.asked(client, {**common, "track_total_hits": True}, index)
@@ -218,6 +218,6 @@ def _values(elastic: Elastic, names: Names, search: Search, field: LogField, typ
         "size": 0, "track_total_hits": False, "timeout": f"{_COMPLETION_SECONDS}s", "query": condition,
         "aggs": {"values": {"terms": terms}},
     }  # fmt: skip
-    answer = services.asked(elastic.client(_COMPLETION_SECONDS + 3), body, services.pattern(names))
+    answer = services.asked(elastic.client(_COMPLETION_SECONDS + 3), body, services.indices(names, search))
     buckets = answer.get("aggregations", {}).get("values", {}).get("buckets", ())
     return [str(one["key"]) for one in buckets if str(one["key"]).startswith(typed)]
