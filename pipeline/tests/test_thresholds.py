@@ -153,6 +153,44 @@ def test_rate_and_restart_between_samples() -> None:
     assert lab.send(1000, {"system.uptime": 100_000}) == [], "after a gap there is nothing to compare with"
 
 
+FULL = LimitRecord(
+    DISK, comparison="below", warning_raise=24, warning_clear=30, critical_raise=4, dataset="system.filesystem",
+    trend=6 * 3600, full_at=1.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_full_in_so_many_hours(restarts: bool) -> None:
+    lab = Lab(full=FULL)
+    found: list[tuple[int, Any]] = []
+    used = 0.6
+    for minute in range(20 * 60):
+        used += (0.0 if minute < 240 else 0.03 if minute < 720 else -0.005) / 60  # flat; 3 % an hour; emptied slowly
+        noise = 0.2 if minute % 97 == 0 else 0.001 * (minute % 5)
+        found += [(minute, one) for one in lab.disk(60 * minute, data=min(used + noise, 0.999), srv=0.7)]
+        if restarts and minute % 50 == 0:
+            lab.restart()
+    assert [one for _, one in found] == ["full/data ok>warning value", "full/data warning>ok value"]
+    (raised, _), (cleared, _) = found
+    assert 240 + 60 < raised < 240 + 300, "once half of the last six hours grew"
+    assert 720 < cleared < 720 + 300
+    alert = lab.found[0]
+    assert alert["alert.value"] <= 24
+    assert "of /data is full in " in alert["message"]
+    assert "h (limit 24 h): warning" in alert["message"]
+    assert "does not fill (limit 30 h): ok" in lab.found[1]["message"] or "is full in " in lab.found[1]["message"]
+
+
+def test_a_gap_keeps_the_trend_and_what_is_gone_loses_it() -> None:
+    lab = Lab(full=FULL)
+    values = [0.6 + 0.039 * minute / 60 for minute in range(600)]
+    steps = [lab.disk(60 * minute, data=values[minute]) for minute in range(600) if not 150 <= minute < 158]
+    assert states(steps) == ["full/data ok>warning value", "full/data warning>critical value"]
+    assert lab.cpu(60 * 600, 0.1) == []
+    assert lab.cpu(60 * 611, 0.1) == ["full/data critical>ok gone"]
+    assert lab.state.hosts[HOST].items == {}
+
+
 def test_items_patterns_and_what_is_gone() -> None:
     lab = Lab(disk=LimitRecord(DISK, "/v*", critical_raise=0.9, dataset="system.filesystem"))
     assert lab.disk(0, root=0.99, var=0.95, vol=0.5) == ["disk/var ok>critical value"]

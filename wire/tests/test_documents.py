@@ -70,6 +70,8 @@ _limits = st.builds(
     n=_int,
     m=_int,
     rate=st.booleans(),
+    trend=_int,
+    full_at=_float,
 )
 _records = st.one_of(
     st.tuples(st.just(config.host_key(HOST)), _hosts),

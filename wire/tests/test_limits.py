@@ -22,6 +22,7 @@ CPU = "system.cpu.total.norm.pct"
         {"warning_raise": 0.8, "warning_clear": 0.7, "critical_raise": 0.95, "critical_clear": 0.9, "n": 60, "m": 60},
         {"comparison": "below", "warning_raise": 0.2, "warning_clear": 0.3, "critical_raise": 0.1, "hold": 86_400},
         {"no_data": 30},
+        {"trend": 600, "comparison": "below", "warning_raise": 24, "warning_clear": 30, "critical_raise": 4},
     ],
 )
 def test_what_may_be_said(members: dict[str, Any]) -> None:
@@ -51,6 +52,10 @@ def test_what_may_be_said(members: dict[str, Any]) -> None:
         ({"warning_raise": 1, "comparison": ">"}, "none of above, below"),
         ({"warning_raise": 1, "field": "CPU %"}, "no name of a figure"),
         ({"warning_raise": 1, "item": ""}, "1 to 200 characters"),
+        ({"warning_raise": 1, "comparison": "below", "trend": 60}, "trend is 60; 0 for none, or from 600"),
+        ({"warning_raise": 1, "comparison": "below", "trend": 600, "rate": True}, "rate and trend are both given"),
+        ({"warning_raise": 1, "trend": 600}, "comparison must be below"),
+        ({"warning_raise": 1, "comparison": "below", "trend": 600, "full_at": math.inf}, "full_at is inf"),
         ({"warning_raise": 1, "dataset": "*"}, "dataset '\\*' is none"),
     ],
 )

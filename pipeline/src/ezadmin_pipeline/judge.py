@@ -10,6 +10,7 @@ from typing import Any
 from ezadmin_pipeline.rules import wildcard
 from ezadmin_wire.config import LimitRecord
 from ezadmin_wire.limits import check_limit
+from ezadmin_wire.trend import Trend
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 """States of an item, as :data:`ezadmin_pipeline.alerts.STATES` names them."""
@@ -25,10 +26,11 @@ class Item:
     ``last``: time of the newest sample or change. ``before``: the state that ``unknown`` came after. Per level (warning,
     critical): ``beyond`` and ``within`` are the last samples as bits, the newest lowest (beyond the raise value; not
     beyond the clear value), ``since`` is when the condition of the raise came to hold, 0 if it does not or need not be
-    known. ``value``: the newest sample, where a rate is asked for. ``changed``: the limit has changed since.
+    known. ``value``: the newest sample, where a rate is asked for; ``trend``: where the time until it is full is.
+    ``changed``: the limit has changed since.
     """
 
-    __slots__ = ("before", "beyond", "changed", "last", "since", "state", "value", "within")
+    __slots__ = ("before", "beyond", "changed", "last", "since", "state", "trend", "value", "within")
 
     def __init__(self) -> None:
         self.state = OK
@@ -39,6 +41,11 @@ class Item:
 
     def forget(self) -> None:
         """Forget the samples, keep the state."""
+        self.pause()
+        self.trend: Trend | None = None
+
+    def pause(self) -> None:
+        """Forget what a gap in the samples makes void; a trend only lacks some."""
         self.beyond = [0, 0]
         self.within = [0, 0]
         self.since = [0, 0]
@@ -47,7 +54,8 @@ class Item:
     @property
     def plain(self) -> bool:
         """Whether it is as an item that nothing is known of."""
-        return self.state == OK and not any(self.beyond) and not any(self.since) and self.value is None
+        kept = any(self.beyond) or any(self.since) or self.value is not None or self.trend is not None
+        return self.state == OK and not kept
 
     def to_json(self, newest: int) -> dict[str, Any]:
         """What differs from a new item; ``newest`` is the time of the host's newest sample."""
@@ -60,6 +68,7 @@ class Item:
             "o": list(self.beyond) if any(self.beyond) else 0,
             "i": list(self.within) if any(self.within) else 0,
             "h": list(self.since) if any(self.since) else 0,
+            "t": 0 if self.trend is None else self.trend.to_json(),
         }
         return {name: value for name, value in found.items() if value or (name == "v" and value is not None)}
 
@@ -75,6 +84,7 @@ class Item:
         item.beyond = list(found.get("o", (0, 0)))
         item.within = list(found.get("i", (0, 0)))
         item.since = list(found.get("h", (0, 0)))
+        item.trend = Trend.from_json(found["t"]) if "t" in found else None
         return item
 
 
@@ -109,7 +119,7 @@ class Limit:
 
     def harmless(self, value: float) -> bool:
         """Whether ``value`` does nothing to an item that nothing is known of: what nearly all samples are."""
-        if self.record.rate:
+        if self.record.rate or self.record.trend:
             return False
         signed = self._sign * value
         return not any(limit is not None and signed >= self._sign * limit for limit in self.raises)
@@ -127,13 +137,21 @@ class Limit:
         """
         record = self.record
         if time - item.last > FORGET:
-            item.forget()
+            item.pause()
         if record.rate:
             before, item.value = item.value, value
             if before is None:
                 item.last = time
                 return None
             value = (value - before) * 1000.0 / (time - item.last)
+        elif record.trend:
+            trend = item.trend = item.trend or Trend()
+            trend.take(time, value, record.trend)
+            hours = trend.hours(time, value, record.full_at, record.trend)
+            if hours is None:
+                item.last = time
+                return None
+            value = hours
         item.last = time
         state = item.before if item.state == UNKNOWN else item.state
         signed = self._sign * value

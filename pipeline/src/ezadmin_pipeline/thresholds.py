@@ -6,7 +6,8 @@ only with the commit that holds the state which it announces. Its id is (host, l
 
 - **Order.** An agent sends its ticks in their order. A sample that is older than the newest of its host is late and is not
   judged, unless that newest one lies in the future of Kafka's clock: then the host's clock was wrong and has been set back.
-- **Items.** Only items are kept that are not plainly ok: in a state, on the way to one, or with a sample that a rate needs.
+- **Items.** Only items are kept that are not plainly ok: in a state, on the way to one, or with samples that a rate or a trend
+  needs.
   One that its host no longer reports is closed after ten minutes of the host's own time (``gone``).
 - **Limits that change** (``limit_changed``): the samples so far are forgotten, the state is kept, and the next sample is
   judged by the new values. An item that the limit no longer means, a limit that was removed or taken from the host
@@ -36,6 +37,7 @@ from ezadmin_wire import WireError
 from ezadmin_wire.limits import ITEM_FIELDS, MAX_LIMITS, item_name
 from ezadmin_wire.logs.parse import LAST_MS
 from ezadmin_wire.times import format_epoch_ms, format_time, parse_time
+from ezadmin_wire.trend import NEVER
 
 _log = logging.getLogger(__name__)
 JUMP = 60_000
@@ -435,12 +437,16 @@ class Thresholds:
         field = "" if limit is None else limit.record.field
         compared = None if limit is None or figure is None else limit.compared(item.state, new)
         state, previous = alerts.STATES[new], alerts.STATES[item.state]
+        trend = limit is not None and limit.record.trend > 0
         what = f"{limit_id}: {field}{' per second' if limit is not None and limit.record.rate else ''}"
         what += f" of {name}" if name else ""
         if figure is not None:
-            what += f" is {figure:.6g}"
+            if trend:
+                what += f" is full in {figure:.4g} h" if figure < NEVER else " does not fill"
+            else:
+                what += f" is {figure:.6g}"
             if compared is not None:
-                what += f" (limit {compared:g})"
+                what += f" (limit {compared:g}{' h' if trend else ''})"
         elif new == UNKNOWN and limit is not None and limit.record.no_data is not None:
             what += f": no data for {limit.record.no_data} s"
         return alerts.alert(

@@ -103,7 +103,8 @@ class LimitRecord:
 
     ``field`` is one of ``dataset``. A state is raised at its ``raise`` value and cleared at its ``clear`` value; ``hold`` is
     the number of seconds that a value must stay beyond, ``n`` of the last ``m`` samples must be beyond; ``rate`` compares
-    the change per second; ``no_data`` is the number of seconds without a sample after which the state is unknown.
+    the change per second; ``no_data`` is the number of seconds without a sample after which the state is unknown. ``trend``
+    (seconds to look back, 0 for none) compares the hours until the figure, if it goes on so, is ``full_at``.
     What exactly that means, and what may be said, stands in :mod:`ezadmin_wire.limits`.
     """
 
@@ -120,6 +121,8 @@ class LimitRecord:
     dataset: str = "system.host"
     comparison: str = "above"
     no_data: Optional[int] = None
+    trend: int = 0
+    full_at: float = 1.0
 
 
 Record = Union[HostRecord, RulesRecord, LimitRecord]

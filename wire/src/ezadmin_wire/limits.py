@@ -2,7 +2,8 @@
 
 A limit (:class:`ezadmin_wire.config.LimitRecord`) is judged by the samples of one figure of one item, in the order of their
 times. Value ``v`` is *beyond* ``x`` if ``v >= x`` (``comparison`` ``above``) or ``v <= x`` (``below``); with ``rate``, ``v``
-is the change per second since the sample before. A state (warning, critical)
+is the change per second since the sample before; with ``trend``, ``v`` is the number of hours until the figure is ``full_at``
+(:mod:`ezadmin_wire.trend`), and ``comparison`` is ``below``. A state (warning, critical)
 
 - is **raised** when, of the last ``m`` samples, at least ``n`` were beyond its raise value, and that has been so at every
   sample for ``hold`` seconds;
@@ -31,6 +32,10 @@ MIN_NO_DATA = 30
 """Smallest ``no_data``: three ticks of an agent."""
 MAX_NO_DATA = 7 * 86_400
 """Largest ``no_data``."""
+MIN_TREND = 600
+"""Smallest ``trend``: a figure that is sent once a minute then has ten samples."""
+MAX_TREND = 7 * 86_400
+"""Largest ``trend``."""
 ITEM_FIELDS = {
     "system.core": ("system.core.id",),
     "system.diskio": ("system.diskio.name",),
@@ -72,7 +77,20 @@ def check_limit(limit_id: str, limit: LimitRecord) -> None:
             raise _bad(limit_id, f"{name} is {getattr(limit, name)}; from {least} to {most}")
     if limit.no_data is not None and not MIN_NO_DATA <= limit.no_data <= MAX_NO_DATA:
         raise _bad(limit_id, f"no_data is {limit.no_data}; from {MIN_NO_DATA} to {MAX_NO_DATA} seconds")
+    if limit.trend:
+        _check_trend(limit_id, limit)
     _check_values(limit_id, limit)
+
+
+def _check_trend(limit_id: str, limit: LimitRecord) -> None:
+    if not MIN_TREND <= limit.trend <= MAX_TREND:
+        raise _bad(limit_id, f"trend is {limit.trend}; 0 for none, or from {MIN_TREND} to {MAX_TREND} seconds")
+    if limit.rate:
+        raise _bad(limit_id, "rate and trend are both given; one figure can be compared")
+    if limit.comparison != "below":
+        raise _bad(limit_id, "with trend, hours until full are compared: comparison must be below")
+    if not math.isfinite(limit.full_at):
+        raise _bad(limit_id, f"full_at is {limit.full_at}; write a number")
 
 
 def _check_values(limit_id: str, limit: LimitRecord) -> None:
