@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes what derives from the FIELDS tables of agent and pipeline: metrics template, field list of the web app, documentation.
+"""Makes what derives from the FIELDS tables of agent and pipeline: templates of metrics, field list, documentation.
 
-python es/generate.py            writes es/templates/metrics.json, es/fields.json and docs/fields.md
+python es/generate.py            writes es/templates/{metrics,rollup-metrics}.json, es/fields.json and docs/fields.md
 python es/generate.py --check    says which of them are not what the tables say, and exits 1
 """
 
@@ -38,9 +38,8 @@ PIPELINE_FIELDS: dict[str, dict[str, Any]] = {
 def datasets() -> dict[str, Sequence[Field]]:
     """The fields of each dataset of metrics: the agent's, and the pipeline's own."""
     known = all_fields()
-    own = [
-        Field(name, kind_of, unit, kind, kind == "gauge", about) for name, kind_of, unit, kind, about in pipeline.FIELDS
-    ]
+    # a worker is a process: its figures are not kept by the hour, as those of other processes are not
+    own = [Field(name, kind_of, unit, kind, False, about) for name, kind_of, unit, kind, about in pipeline.FIELDS]
     return {**agent_datasets(), pipeline.DATASET: [*(known[name] for name in pipeline.COMMON), *own]}
 
 
@@ -88,6 +87,55 @@ def metrics_template(fields: Mapping[str, Field]) -> dict[str, Any]:
     }
 
 
+STATISTICS = {"min": "double", "max": "double", "sum": "double", "avg": "double", "count": "integer"}
+"""What is kept of a figure by the hour, each as ``<field>.<statistic>``, and its type."""
+
+
+def hourly_template(found: Mapping[str, Sequence[Field]]) -> dict[str, Any]:
+    """The index template of metrics by the hour. ``_meta`` says what is summed up: items and figures of each dataset."""
+    properties: dict[str, dict[str, Any]] = {
+        "@timestamp": {"type": "date"},
+        "rollup": {"type": "keyword"},
+        "documents": {"type": "integer"},
+        "host.id": {"type": "keyword"},
+        "host.name": {"type": "keyword"},
+        "labels": {"type": "flattened", "ignore_above": 1024},
+        "event.dataset": {"type": "keyword"},
+    }
+    kept: dict[str, dict[str, list[str]]] = {}
+    for dataset, fields in found.items():
+        figures = [field.name for field in fields if field.rollup]
+        if not figures:
+            continue
+        items = sorted(field.name for field in fields if field.dimension and field.name not in properties)
+        kept[dataset] = {"items": items, "figures": figures}
+        properties |= {name: {"type": "keyword", "ignore_above": 1024} for name in items}
+        for name in figures:
+            properties |= {f"{name}.{one}": {"type": kind, "index": False} for one, kind in STATISTICS.items()}
+    return {
+        "index_patterns": ["ezadmin-rollup-metrics-*"],
+        # more precise than the pattern of all rollups
+        "priority": 210,
+        "_meta": {"ezadmin": {"version": 1, "datasets": kept}},
+        "template": {
+            "settings": {
+                "index.number_of_shards": 1,
+                "index.auto_expand_replicas": "0-1",
+                "index.refresh_interval": "1s",
+                "index.codec": "best_compression",
+                "index.sort.field": ["host.id", "event.dataset", "@timestamp"],
+                "index.sort.order": ["asc", "asc", "asc"],
+                "index.mapping.total_fields.limit": 2000,
+            },
+            "mappings": {
+                "dynamic": False,
+                "_source": {"excludes": ["*"]},
+                "properties": properties,
+            },
+        },
+    }
+
+
 def field_list(found: Mapping[str, Sequence[Field]]) -> list[dict[str, Any]]:
     """Every field with its dataset, for the web app."""
     return [{"dataset": dataset, **asdict(field)} for dataset, fields in found.items() for field in fields]
@@ -119,6 +167,7 @@ def outputs() -> dict[Path, str]:
 
     return {
         ROOT / "es/templates/metrics.json": dump(metrics_template(fields)),
+        ROOT / "es/templates/rollup-metrics.json": dump(hourly_template(found)),
         ROOT / "es/fields.json": dump(field_list(found)),
         ROOT / "docs/fields.md": documentation(found),
     }

@@ -76,7 +76,7 @@ def test_the_names_are_those_that_the_pipeline_writes_to() -> None:
     written = {
         NAMES.metrics_index(day),
         NAMES.logs_index(day),
-        *(NAMES.rollup_index(rollup, day) for rollup in ("logs-1m", "logs-fleet-1m", "logs-fleet-1h")),
+        *(NAMES.rollup_index(rollup, day) for rollup in ("logs-1m", "logs-fleet-1m", "logs-fleet-1h", "metrics-1h")),
         NAMES.alerts_index(day),
         NAMES.audit_index(day),
     }
@@ -89,6 +89,7 @@ def test_indices_are_made_ahead() -> None:
         "ez-metrics-2026.11.24",
         "ez-metrics-2026.11.25",
         "ez-metrics-2026.11.26",
+        "ez-rollup-metrics-1h-2026.11",
     }
     assert "ez-logs-2026.11.24" not in made
     assert "ez-alerts-2026.11" in made

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from ezadmin_pipeline import alerts, clocks, engine, lines, rollups
+from ezadmin_pipeline import alerts, clocks, engine, hourly, lines, rollups
 from ezadmin_pipeline.commits import CommitRecord
 from ezadmin_wire import batch, commands, config, enrolment, jobs, limits, requests, state, upload
 from ezadmin_wire.deadletters import MAX_VALUE
@@ -61,6 +61,12 @@ def rollup_fields() -> set[str]:
     return set(rollups.document(key, rollups.Counts(), "t", 0, {"host.name": "n", "labels": {}}))
 
 
+def hourly_fields() -> set[str]:
+    bucket = {"key": {"host": "h"}, "doc_count": 1}
+    what = hourly.Kept("d", (), ())
+    return set(hourly.document(what, bucket, DAY, lambda _: {"host.name": "n", "labels": {}})[1])
+
+
 def letter_headers() -> set[str]:
     """Headers of all kinds of letters, with those that are added when one is written."""
     names = {"by", "time", "cut", "orig.*"}
@@ -96,7 +102,7 @@ def gateway_reasons() -> set[str]:
 INDICES = {
     NAMES.metrics_index(DAY),
     NAMES.logs_index(DAY),
-    *(NAMES.rollup_index(rollup, DAY) for rollup in rollups.ROLLUPS),
+    *(NAMES.rollup_index(rollup, DAY) for rollup in (*rollups.ROLLUPS, hourly.ROLLUP)),
     NAMES.alerts_index(DAY),
     NAMES.audit_index(DAY),
     NAMES.state_index,
@@ -121,6 +127,7 @@ EXPECTED: dict[str, list[set[str]]] = {
         | {lines.SAMPLE_RATE}
     ],
     "Counts": [rollup_fields()],
+    "Metrics by the hour": [hourly_fields()],
     "The gateway": [gateway_routes()],
     "Refusals": [gateway_reasons()],
     "Enrolment": [

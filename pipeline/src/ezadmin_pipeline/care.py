@@ -9,8 +9,6 @@ of it: a clock that jumps a year must not empty the cluster.
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,12 +19,12 @@ from ezadmin_pipeline import families
 from ezadmin_pipeline.elastic import Elastic, SignInRefused, Unavailable, reason
 from ezadmin_pipeline.families import FAMILIES, Index
 from ezadmin_pipeline.install import templates
+from ezadmin_pipeline.rounds import Rounds
 from ezadmin_pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)
 FIRST_AFTER = 15.0
 EVERY = 600.0
-_STOP_WITHIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,8 @@ def table(rows: list[dict[str, object]], todo: Plan) -> list[str]:
     return lines
 
 
-class Care:
-    """Does it again and again on a thread of its own while :meth:`tick` says that this worker is the one.
-
-    ``now`` gives the current UTC time.
-    """
+class Care(Rounds):
+    """Does it again and again; ``now`` gives the current UTC time."""
 
     def __init__(
         self,
@@ -133,26 +128,10 @@ class Care:
         first_after: float = FIRST_AFTER,
         every: float = EVERY,
     ) -> None:
+        super().__init__("index-care", first_after, every)
         self._settings = settings
         self._elastic = elastic
         self._now = now
-        self._first_after = first_after
-        self._every = every
-        self._due: float | None = None
-        self._thread: threading.Thread | None = None
-
-    def tick(self, mine: bool) -> None:
-        """Called often; ``mine``: whether this worker owns partition 0 of the metrics."""
-        if not mine:
-            self._due = None
-            return
-        if self._due is None:
-            self._due = time.monotonic() + self._first_after
-        if time.monotonic() < self._due or (self._thread is not None and self._thread.is_alive()):
-            return
-        self._due = time.monotonic() + self._every
-        self._thread = threading.Thread(target=self.round, name="index-care", daemon=True)
-        self._thread.start()
 
     def round(self) -> None:
         """Look once, and do what is to be done; what goes wrong is logged, and tried again the next time."""
@@ -163,9 +142,4 @@ class Care:
                 _log.info("indices: %s", line)
         except (Unavailable, SignInRefused) as error:
             # events are worth more than order: the worker goes on
-            _log.error("no care of the indices now, tried again in %.0f min: %s", self._every / 60, error)
-
-    def close(self) -> None:
-        """Wait a moment for what is under way."""
-        if self._thread is not None:
-            self._thread.join(_STOP_WITHIN)
+            _log.error("no care of the indices now, tried again in %.0f min: %s", self.every / 60, error)

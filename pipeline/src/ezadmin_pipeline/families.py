@@ -35,6 +35,7 @@ FAMILIES = (
     Family("rollup-logs-1m", "rollup_minute", "rollup"),
     Family("rollup-logs-fleet-1m", "rollup_minute", "rollup", monthly=True),
     Family("rollup-logs-fleet-1h", "rollup_hour", "rollup", monthly=True),
+    Family("rollup-metrics-1h", "metrics_hour", "rollup-metrics", monthly=True, spread=True),
     Family("alerts", "alerts", "alerts", monthly=True),
     Family("audit", "audit", "audit", monthly=True),
 )
@@ -44,6 +45,7 @@ KEPT: dict[str, int] = {
     "logs": 30,
     "rollup_minute": 90,
     "rollup_hour": 1100,
+    "metrics_hour": 1100,
     "alerts": 400,
     "audit": 400,
 }

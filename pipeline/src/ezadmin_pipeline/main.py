@@ -22,6 +22,7 @@ from ezadmin_pipeline import (
     check,
     dlq,
     families,
+    hourly,
     install,
     lag,
     tryout,
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     indices = command("indices", _indices, "list the indices, and what will be made and dropped, and when")
     indices.add_argument("--json", action="store_true", help="as JSON")
     indices.add_argument("--apply", action="store_true", help="do it now, and not when a worker next looks")
+    command("hourly", _hourly, "make the metrics by the hour that are missing, and not when a worker next looks")
     replay = command("replay", _replay, "index again what Kafka still keeps and Elasticsearch has lost")
     replay.add_argument("topic", metavar="TOPIC", help="metrics, logs, or the name of a foreign topic of the settings")
     replay.add_argument(
@@ -192,6 +194,17 @@ def _indices(settings: Settings, options: argparse.Namespace) -> int:
         if options.apply:
             for line in care.apply(elastic, todo):
                 print(line, file=sys.stderr if options.json else sys.stdout)
+    finally:
+        elastic.close()
+    return 0
+
+
+def _hourly(settings: Settings, options: argparse.Namespace) -> int:
+    directory = _directory(settings)
+    elastic = ElasticClient(settings.elasticsearch)
+    try:
+        for line in hourly.Hourly(settings, elastic, lambda host: directory.host(host).members).make():
+            print(line, flush=True)
     finally:
         elastic.close()
     return 0

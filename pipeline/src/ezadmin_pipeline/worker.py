@@ -38,6 +38,7 @@ from ezadmin_pipeline.deadletters import DeadLetters
 from ezadmin_pipeline.directory import TopicDirectory
 from ezadmin_pipeline.elastic import ElasticClient, Unavailable
 from ezadmin_pipeline.engine import Defect, Engine, Message
+from ezadmin_pipeline.hourly import Hourly
 from ezadmin_pipeline.measure import MeasuredElastic, Measures
 from ezadmin_pipeline.offsets import Offsets
 from ezadmin_pipeline.own import Own
@@ -168,6 +169,7 @@ class Worker:
         self._next_barrier = 0.0
         self._next_id_check = 0.0
         self._care = Care(settings, self._elastic)
+        self._hourly = Hourly(settings, self._elastic, lambda host: self.directory.host(host).members)
         self._next_look = 0.0
         self._next_hear = 0.0
         self._at_once = _FEW
@@ -218,6 +220,7 @@ class Worker:
             if self._metrics is not None:
                 self._metrics.close()
             self._care.close()
+            self._hourly.close()
             self.engine.close()
             self.directory.close()
             self.letters.close()
@@ -326,7 +329,9 @@ class Worker:
         if self._uncollected >= _COLLECT:
             self._collect()
         self.engine.pump()
-        self._care.tick((self._settings.names.metrics, 0) in self.engine.shards)
+        mine = (self._settings.names.metrics, 0) in self.engine.shards
+        self._care.tick(mine)
+        self._hourly.tick(mine)
         now = time.monotonic()
         self._look()
         if (

@@ -134,7 +134,7 @@ class Fleet:
     def rollup_sums(self, value: str = "events.seen") -> Counter[tuple[str, str, str, str]]:
         """Sums of a value per (rollup, minute, host.id, level) over all partitions."""
         sums: Counter[tuple[str, str, str, str]] = Counter()
-        for hit in self.search_all(f"{self.names.prefix}-rollup-*", source=True):
+        for hit in self.search_all(f"{self.names.prefix}-rollup-logs-*", source=True):
             doc = hit["_source"]
             sums[doc["rollup"], doc["@timestamp"][:16], doc.get("host.id", ""), doc["log.level"]] += doc[value]
         return +sums

@@ -105,8 +105,9 @@ class Names:
         return f"{self.prefix}-logs-{day[:4]}.{day[5:7]}.{day[8:10]}"
 
     def rollup_index(self, rollup: str, day: str) -> str:
-        """Index of a rollup (``logs-1m``, ``logs-fleet-1m``, ``logs-fleet-1h``) for a window that starts on ``day``."""
-        if rollup.startswith("logs-fleet-"):
+        """Index of a rollup (``logs-1m``, ``logs-fleet-1m``, ``logs-fleet-1h``, ``metrics-1h``) for a window that starts on
+        ``day``."""
+        if rollup.startswith("logs-fleet-") or rollup == "metrics-1h":
             return f"{self.prefix}-rollup-{rollup}-{day[:4]}.{day[5:7]}"
         return f"{self.prefix}-rollup-{rollup}-{day[:4]}.{day[5:7]}.{day[8:10]}"
 

@@ -48,6 +48,13 @@ FIELDS = (
     gauge("system.process.summary.threads.running", "integer", "", "Threads that run or wait for a core"),
     gauge("system.process.summary.threads.blocked", "integer", "", "Threads that wait for a disk"),
 )
+
+
+def _passing(name: str, type: str, unit: str, description: str) -> Field:
+    """A gauge that is kept in no average of hours: processes come and go, each of them would be a series of its own."""
+    return Field(name, type, unit, "gauge", False, description)
+
+
 TOP_FIELDS = (
     keyword("process.entity_id", "The process: boot, pid and start, so never the same for another one", dimension=True),
     Field("process.pid", "long", "", "keyword", False, "Process id"),
@@ -57,12 +64,12 @@ TOP_FIELDS = (
     Field("process.start", "date", "", "date", False, "When it started"),
     keyword("user.name", "Whose it is"),
     keyword("system.process.state", "running, sleeping, idle, stopped, zombie, dead or unknown"),
-    gauge("system.process.cpu.total.pct", "float", "ratio", "CPU it took, as top says it: 1 is one core"),
-    gauge(
+    _passing("system.process.cpu.total.pct", "float", "ratio", "CPU it took, as top says it: 1 is one core"),
+    _passing(
         "system.process.memory.rss.bytes", "long", "byte", "Its resident set, shared pages included, to three digits"
     ),
-    gauge("system.process.memory.rss.pct", "float", "ratio", "Its resident set / memory of the machine"),
-    gauge("system.process.num_threads", "integer", "", "Its threads"),
+    _passing("system.process.memory.rss.pct", "float", "ratio", "Its resident set / memory of the machine"),
+    _passing("system.process.num_threads", "integer", "", "Its threads"),
 )
 LIST_FIELDS = (
     *COMMON,
