@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from builder import alerts, compare, division, fleet, host, logs, marks, pipeline, topics, variables
+from builder import alerts, compare, division, fleet, host, logs, marks, months, pipeline, topics, variables
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
@@ -62,7 +62,15 @@ def files() -> dict[Path, str]:
 
 def dashboards() -> list[dashboard.Dashboard]:
     """Every dashboard."""
-    single = [fleet.build(), host.build(), compare.build(), logs.build(), alerts.build(), pipeline.build()]
+    single = [
+        fleet.build(),
+        host.build(),
+        compare.build(),
+        logs.build(),
+        alerts.build(),
+        pipeline.build(),
+        months.build(),
+    ]
     return [*single, *topics.built(), *division.built()]
 
 

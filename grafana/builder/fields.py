@@ -25,6 +25,9 @@ UNITS = {
 
 TICK = 10
 MINUTE = 60
+HOUR = 3600
+STATISTICS = ("min", "max", "sum", "avg", "count")
+"""What metrics by the hour hold of a field: ``<field>.<statistic>``."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def fields() -> dict[str, Field]:
 
 def unit_of(name: str) -> str:
     """Grafana's unit of a field of the metrics. Raises KeyError for a field or unit that is not known."""
-    field = fields()[name]
+    field = fields()[sampled(name)]
     if field.kind == "date":
         return "dateTimeFromNow"
     if field.unit != "1/s":
@@ -58,8 +61,17 @@ def unit_of(name: str) -> str:
     return "pps" if ".network." in name else "cps"
 
 
+def sampled(name: str) -> str:
+    """The field of the samples that a field is made of: itself, but for metrics by the hour."""
+    field, _, last = name.rpartition(".")
+    return field if last in STATISTICS and field in fields() else name
+
+
 def period_of(name: str) -> int:
-    """Seconds between two values of a field: the agent's tick, or a minute for what is measured or leaves once a minute."""
+    """Seconds between two values of a field: the agent's tick, or a minute for what is measured or leaves once a minute, or an
+    hour."""
+    if sampled(name) != name:
+        return HOUR
     return MINUTE if name in _minutely() or fields()[name].dataset == own.DATASET else TICK
 
 

@@ -19,6 +19,7 @@ from grafana_foundation_sdk.models.elasticsearch import TermsOrder
 
 TIME_FIELD = "@timestamp"
 METRICS = "ezadmin-metrics"
+METRICS_HOUR = "ezadmin-metrics-1h"
 LOGS = "ezadmin-logs"
 HOST_MINUTE = "ezadmin-rollup-1m"
 FLEET_MINUTE = "ezadmin-rollup-fleet-1m"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
@@ -33,13 +34,14 @@ def constant(name: str, value: str) -> dashboard.ConstantVariable:
     return made
 
 
-def interval() -> dashboard.IntervalVariable:
-    """Width of the intervals that figures are averaged over."""
-    choices = ("10s", "30s", "1m", "5m", "15m", "1h", "6h", "1d")
+def interval(
+    choices: Sequence[str] = ("10s", "30s", "1m", "5m", "15m", "1h", "6h", "1d"), least: str = "10s"
+) -> dashboard.IntervalVariable:
+    """Width of the intervals that figures are averaged over, ``least`` at least."""
     auto = model.VariableOption(selected=True, text="auto", value="$__auto_interval_interval")
     options = [model.VariableOption(selected=False, text=choice, value=choice) for choice in choices]
     made = dashboard.IntervalVariable("interval").label("Interval").values(",".join(choices))
-    return made.auto(True).step_count(240).min_interval("10s").current(auto).options([auto, *options])
+    return made.auto(True).step_count(240).min_interval(least).current(auto).options([auto, *options])
 
 
 def host() -> dashboard.QueryVariable:
@@ -62,14 +64,14 @@ ANY = "* OR *:*"
 """Stands for "All" in ``(field:$variable)``: also what has no such field is found."""
 
 
-def scope() -> list[dashboard.QueryVariable]:
+def scope(uid: str = METRICS) -> list[dashboard.QueryVariable]:
     """Site, customer, group and host, each of them as many as one likes; :data:`builder.scope.SCOPE` is the query."""
     made = [
-        _many(name, f"labels.{name}", "event.dataset:system.host", title, ANY)
+        _many(name, f"labels.{name}", "event.dataset:system.host", title, ANY, uid)
         for name, title in (("site", "Site"), ("customer", "Customer"), ("group", "Group"))
     ]
     divided = " AND ".join(f"(labels.{name}:${name})" for name in ("site", "customer", "group"))
-    return [*made, _many("host", "host.name", f"event.dataset:system.host AND {divided}", "Host", "*")]
+    return [*made, _many("host", "host.name", f"event.dataset:system.host AND {divided}", "Host", "*", uid)]
 
 
 def item(name: str, field: str, query: str, title: str, uid: str = METRICS) -> dashboard.QueryVariable:

@@ -11,8 +11,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
-from functools import partial
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,13 @@ from ezadmin_agent.registry import COLLECTORS
 from ezadmin_cmdb.grafana import bundle, provisioning
 from ezadmin_cmdb.grafana.sources import SOURCES
 from ezadmin_cmdb.main import main as cmdb_main
+from ezadmin_pipeline.hourly import Hourly
+from ezadmin_pipeline.settings import Settings
 from ezadmin_wire.config import LimitRecord, limit_key
 from ezadmin_wire.levels import LEVELS
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
+from ezadmin_wire.times import format_time
 
 ROOT = Path(__file__).resolve().parents[2]
 Dashboard = dict[str, Any]
@@ -70,13 +73,14 @@ def templates() -> dict[str, dict[str, str]]:
     """Types of the fields by family of indices."""
     found = {}
     for source in SOURCES:
-        name = source.family.split("-")[0]
+        name = "rollup-metrics" if source.family == "rollup-metrics-1h" else source.family.split("-")[0]
         made = json.loads((ROOT / "es" / "templates" / f"{name}.json").read_text())
         properties = made["template"]["mappings"]["properties"]
         found[source.uid] = {field: mapping["type"] for field, mapping in properties.items()}
     return found
 
 
+@cache
 def figures() -> dict[str, dict[str, Any]]:
     """The entries of es/fields.json by field name."""
     return {entry["name"]: entry for entry in json.loads((ROOT / "es" / "fields.json").read_text())}
@@ -148,12 +152,17 @@ def problems(dashboard: Dashboard) -> list[str]:
                     found.append(f"{where}: {level['field']} is text and cannot be aggregated")
             for metric in target["metrics"]:
                 if metric["type"] != "logs":
-                    found += figure_problems(panel, target, metric, known.get(metric.get("field", "")), where)
+                    found += figure_problems(panel, target, metric, known.get(sampled(metric.get("field", ""))), where)
         found += panel_problems(panel, known, where)
     return found
 
 
 FIELDLESS = ("logs", "count")
+
+
+def sampled(field: str) -> str:
+    """The field of the samples that one of metrics by the hour is made of; any other field itself."""
+    return re.sub(r"\.(min|max|sum|avg|count)$", "", field) if field not in figures() else field
 
 
 def _type(types: Mapping[str, str], field: str) -> str | None:
@@ -193,15 +202,13 @@ def panel_problems(panel: Panel, known: Mapping[str, Mapping[str, Any]], where: 
     if panel["type"] != "timeseries":
         return found
     custom = panel["fieldConfig"]["defaults"]["custom"]
-    datasets = {
-        known[metric["field"]]["dataset"]
-        for target in panel["targets"]
-        for metric in target["metrics"]
-        if metric.get("field") in known
-    }
+    fields = [metric.get("field", "") for metric in _metrics(panel)]
+    datasets = {known[field]["dataset"] for field in fields if field in known}
     period = max((PERIODS.get(dataset, 10) for dataset in datasets), default=0)
-    if any(metric.get("field") in MINUTELY for metric in _metrics(panel)):
+    if any(field in MINUTELY for field in fields):
         period = 60
+    if any(sampled(field) != field for field in fields):
+        period = 3600
     if custom["spanNulls"] is True or custom["spanNulls"] > period * 3000:
         found.append(f"{where}: draws a line over a gap of more than 3 values")
     fills = any(
@@ -419,9 +426,28 @@ class Watched:
         settings = self.fleet.settings(
             "worker", own={"key": str(folder / "own.key"), "host_id": own_id}, surges={"floor": 1}
         )
+        self._write_old(stack.elasticsearch, names)
         self.worker = pipeline(settings, folder / "worker.log").start()
         self.agent = Process([*command, "run", "--config", str(config)], folder / "agent.log").start()
         self.index = {source.uid: source.index(names) for source in SOURCES}
+
+    def _write_old(self, url: str, names: Names) -> None:
+        """A figure of five hours ago, which the worker sums up."""
+        stamp = format_time(datetime.now(UTC) - timedelta(hours=5))
+        document = {"@timestamp": stamp, "host.id": "old", "event.dataset": "system.host", "system.load.1": 1.0}
+        status, answer = self.fleet.elastic.request(
+            "POST", f"/{names.metrics_index(stamp)}/_doc", body=orjson.dumps(document)
+        )
+        assert status == 201, answer
+
+    def sum_up(self, names: Names) -> None:
+        """The hours that are not over yet, as if they were."""
+        later = datetime.now(UTC) + timedelta(hours=2)
+        members = {
+            "host.name": self.host_name,
+            "labels": {"site": "서울 1", "customer": "ACME (주)", "group": ["결제"]},
+        }
+        assert list(Hourly(Settings(names=names), self.fleet.elastic, lambda _: members, lambda: later).make())
 
     def write(self) -> None:
         """A log line of each common level, a surge of one of them, and what the pipeline warns of."""
@@ -472,7 +498,7 @@ class _Public:
 def watched(stack: Any, names: Names, tmp_path: Path) -> Iterator[Watched]:
     made = Watched(stack, names, tmp_path)
     try:
-        wait_until(lambda: made.count("ezadmin-metrics", "*"), 60, "the first figures")
+        wait_until(lambda: made.count("ezadmin-metrics", f'host.id:"{made.host_id}"'), 60, "the first figures")
         made.write()
         for rollup, level in itertools.product(("ezadmin-rollup-fleet-1h", "ezadmin-rollup-fleet-1m"), WRITTEN):
             counted = partial(made.count, rollup, f"log.level:{level}")
@@ -486,6 +512,9 @@ def watched(stack: Any, names: Names, tmp_path: Path) -> Iterator[Watched]:
         )
         wait_until(lambda: made.count("ezadmin-logs", "event.dataset:pipeline.log"), 60, "the worker's own warning")
         wait_until(lambda: made.count("ezadmin-metrics", "event.dataset:system.host") >= 5, 60, "five ticks")
+        wait_until(lambda: made.count("ezadmin-metrics-1h", "host.id:old"), 60, "the hour that the worker sums up")
+        made.sum_up(names)
+        wait_until(lambda: made.count("ezadmin-metrics-1h", "event.dataset:system.filesystem"), 60, "this hour")
         yield made
     finally:
         made.close()

@@ -35,6 +35,7 @@ class Source:
 
 SOURCES = (
     Source("ezadmin-metrics", "ezadmin metrics", "metrics", "10s"),
+    Source("ezadmin-metrics-1h", "ezadmin metrics by the hour", "rollup-metrics-1h", "1h"),
     Source("ezadmin-logs", "ezadmin logs", "logs", "1s", logs=True),
     Source("ezadmin-rollup-1m", "ezadmin events per minute and host", "rollup-logs-1m", "1m"),
     Source("ezadmin-rollup-fleet-1m", "ezadmin events per minute", "rollup-logs-fleet-1m", "1m"),
