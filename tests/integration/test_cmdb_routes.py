@@ -133,6 +133,8 @@ BY_HAND = {
     "racks.place GET": "rack.view",
     "api_datacenter.space GET": "rack.view",
     "api_datacenter.units GET": "rack.view",
+    "fleet.show GET": "host.view",
+    "fleet.rows GET": "host.view",
     "hosts.show GET": "host.view",
     "hosts.live GET": "host.view",
     "hosts.declare POST": "host.change",

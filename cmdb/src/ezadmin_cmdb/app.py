@@ -138,6 +138,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.enrolment import services as enrolment
     from ezadmin_cmdb.enrolment import views as enrolment_views
     from ezadmin_cmdb.filters import views as filter_views
+    from ezadmin_cmdb.fleet import views as fleet_views
     from ezadmin_cmdb.hosts import views as host_views
     from ezadmin_cmdb.rights import views as group_views
     from ezadmin_cmdb.search import views as search_views
@@ -180,6 +181,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(enrolment_views.bp)
     app.register_blueprint(enrolment_views.quarantine)
     app.register_blueprint(filter_views.bp)
+    app.register_blueprint(fleet_views.bp)
     app.register_blueprint(group_views.bp)
     app.register_blueprint(datacenter_views.bp)
     app.register_blueprint(datacenter_views.reminders)

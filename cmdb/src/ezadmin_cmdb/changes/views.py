@@ -39,7 +39,7 @@ class _Changes(Pages):
         template = "changes/_groups.html" if request.headers.get("HX-Target") == "list" else "changes/list.html"
         return render_template(
             template, d=self.description, query=asked, groups=found, older=older, first="before" not in request.args,
-            chips=self._chips(asked), allowed=self._allowed(), saved=saved,
+            chips=self.chips(asked), allowed=self._allowed(), saved=saved,
         )  # fmt: skip
 
 

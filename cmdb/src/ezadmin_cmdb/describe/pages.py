@@ -115,7 +115,7 @@ class Pages(BulkPages):
         template = "describe/_table.html" if request.headers.get("HX-Target") == "list" else "describe/list.html"
         return render_template(
             template, d=description, query=query, found=found, columns=chosen(description, query), extra=extra,
-            chips=self._chips(query), allowed=self._allowed(), saved=saved,
+            chips=self.chips(query), allowed=self._allowed(), saved=saved,
         )  # fmt: skip
 
     def _allowed(self) -> dict[str, bool]:
@@ -125,7 +125,8 @@ class Pages(BulkPages):
             "delete": description.deletable and rights.may(actor, description.delete),
         }
 
-    def _chips(self, query: Query) -> list[tuple[Filter, str]]:
+    def chips(self, query: Query) -> list[tuple[Filter, str]]:
+        """The filters that hold, in words."""
         return [(one, ", ".join(self._filter_value(one, value) for value in one.values)) for one in query.filters]
 
     def _filter_value(self, one: Filter, value: str) -> str:

@@ -1,0 +1,1 @@
+"""All hosts at a glance: a dense table, nearest to a threshold first."""
