@@ -10,9 +10,11 @@ import io
 import re
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from ezadmin_testing import log_events
 from ezadmin_testing.commands import signer
 from ezadmin_testing.described import (
     KIM,
@@ -36,7 +38,7 @@ from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.commands.models import Command
-from ezadmin_cmdb.database import db, unit_of_work
+from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.describe import services
 from ezadmin_cmdb.describe.description import Description, find, known
 from ezadmin_cmdb.describe.restoring import restorable
@@ -45,9 +47,12 @@ from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.rights import permissions
 from ezadmin_cmdb.rights.models import Denial
 from ezadmin_cmdb.rights.services import rights_of
+from ezadmin_cmdb.rules import services as rules
 from ezadmin_cmdb.settings import Gateway
 from ezadmin_cmdb.web.access import PUBLIC, SIGNED_IN, check_routes, need_of, needs, routes
+from ezadmin_wire.config import Match, Rule
 from ezadmin_wire.names import Names
+from ezadmin_wire.times import format_time
 
 BY_HAND = {
     "static GET": PUBLIC,
@@ -153,6 +158,7 @@ BY_HAND = {
     "api.status GET": "status.view",
     "api.latest GET": "metrics.view",
     "api.event_list GET": "events.view",
+    **{f"api_logs.{name} GET": "events.view" for name in ("search", "histogram", "values", "context", "export")},
     "api.arrival GET": PUBLIC,  # signed by a host's key: test_cmdb_arrivals.py
 }
 PAGE_ACTIONS = {
@@ -163,7 +169,7 @@ PAGE_ACTIONS = {
 API_METHODS = {"GET": "view", "POST": "change", "PATCH": "change", "DELETE": "delete"}
 NOT_ABOUT_ONE = (
     "bulk", "bulk-delete", "import", "errors.csv", "options", "filter", "count", "decide", "decisions", "/commands",
-    "/commands/export.csv", "/send",
+    "/commands/export.csv", "/send", "/logs/", "/logs/histogram", "/logs/fields", "/logs/complete", "/logs/cancel",
 )  # fmt: skip
 """Endings of routes whose answer names no host."""
 BODIES = {
@@ -176,7 +182,7 @@ BODIES = {
 """What routes written by hand want to be sent."""
 ALL_THAT_MATCH = {"kind": "inventory", "filter": "q=", "all": "true"}
 """A command to all hosts for which one may send it."""
-MORE = {"command.view": ["command.inventory"], "agent_config.view": ["host.view"]}
+MORE = {"rules.change": ["events.view"], "command.view": ["command.inventory"], "agent_config.view": ["host.view"]}
 """What else a route needs: which kind of command it is stands in the request; whose configuration, in its address."""
 ONLY_ADMINISTRATORS = {
     "users.reset_password POST", "users.unlock POST", "users.reset_second_factor POST", "users.end_sessions POST",
@@ -199,8 +205,8 @@ def expected(endpoint: str, method: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def app(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    names = Names(f"t{secrets.token_hex(5)}")
+def app(stack: Any, module_names: Names, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    names = module_names
     folder = tmp_path_factory.mktemp("web")
     with signer(folder) as commands:
         more = {"gateway": Gateway(url="https://gateway.example"), "commands": commands, "names": names}
@@ -214,8 +220,11 @@ PEOPLE = ("nobody", "without", "elsewhere", "right")
 class World:
     """Objects number 1 (host in group "Group 1"), a host in "Group 2", and people."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, elasticsearch: str) -> None:
         self.app = app
+        events = [{"host.id": host_id(n), "host.name": f"Host {n}", "message": "it happened"} for n in (1, 2)]
+        self.events = log_events.write(elasticsearch, app.extensions["ezadmin_settings"].names, events)
+        """Where an event of each host is."""
         self._made: dict[tuple[str, int], Any] = {}
         self._guards: dict[int, str] = {}
         empty(app)
@@ -275,8 +284,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(app: Flask) -> World:
-    return World(app)
+def world(app: Flask, stack: Any) -> World:
+    return World(app, stack.elasticsearch)
 
 
 def test_every_route_is_expected(app: Flask) -> None:
@@ -341,6 +350,10 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
             for number in (1, 2):  # earlier requests took them out of service
                 hosts.set_state(KIM, make("host", number), "active")
             db.session.execute(update(Command).where(Command.run == str(object_id)).values(state="failed"))
+    index, event = world.events[min(n, 2) - 1]
+    if endpoint.startswith(("logs.", "api_logs.")) and method == "GET":
+        about = {"index": index, "id": event, "field": "host.name"}
+        return client.get(path.replace("<rule_id>", rule_of(world)), query_string=about)
     if endpoint == "commands.confirm" and method == "GET":
         return client.get(path, query_string=ALL_THAT_MATCH)
     if method == "GET" and "job_id" not in rule:
@@ -376,6 +389,9 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
                     prepare(d.name, n)
                 given = body(d, dict(SAMPLES[d.name].change) if method == "PATCH" else new_form(d, n))
         return client.open(path, method=method, json=given, headers={"X-CSRFToken": guard})
+    if endpoint.startswith("logs."):
+        form = {"csrf_token": guard, "index": index, "id": event, "days": "1", "run": "x"}
+        return client.post(path.replace("<rule_id>", rule_of(world)), data=form)
     form: dict[str, Any] = {"csrf_token": guard, "name": f"x{new_number()}", **BODIES.get(endpoint, {})}
     if d is not None and action in ("bulk", "bulk_delete"):
         form["id"] = str(world.fresh(d, n))
@@ -384,6 +400,14 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
             prepare(d.name, n)
         form |= named_anew(d, n) if action == "new" else SAMPLES[d.name].form(n)
     return client.post(path, data=form)
+
+
+def rule_of(world: World) -> str:
+    """The id of a rule by which events are ignored."""
+    match = Match(contains="it happened")
+    rule = Rule(f"ignored-{secrets.token_hex(4)}", "ignore", match, expires=format_time(utc_now() + timedelta(days=1)))
+    with world.app.app_context(), unit_of_work():
+        return str(rules.add(KIM, rule, "for the test").id)
 
 
 def change_of(world: World, d: Description, object_id: Any) -> int:
@@ -473,7 +497,8 @@ def test_each_route_for(app: Flask, world: World, person: str) -> None:
             answer.close()
             if (method != "GET" and answer.status_code < 400) or "job_id" in rule:
                 world.changed()
-            api, one = rule.startswith("/api/"), "object_id" in rule or "host_id" in rule
+            api = rule.startswith("/api/")
+            one = "object_id" in rule or "host_id" in rule or endpoint.endswith(("logs.event", "logs.context"))
             fine = range(200, 400)
             if need == PUBLIC:
                 allowed: Any = range(200, 500)

@@ -15,14 +15,17 @@ from typing import Any
 
 import pytest
 from ezadmin_testing import log_events
-from ezadmin_testing.described import KIM, PASSWORD, application, make
+from ezadmin_testing.described import KIM, PASSWORD, application, make, sign_in
 from ezadmin_testing.log_events import LogEvents
 from ezadmin_testing.processes import wait_until
 from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select
 
 from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
-from ezadmin_cmdb.database import unit_of_work
+from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
@@ -291,43 +294,121 @@ def test_the_index_of_a_context_is_one_of_events(es: Elastic, module_names: Name
 
 
 @pytest.fixture(scope="module")
-def app(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    with application(database, tmp_path_factory.mktemp("web")) as app:
+def app(
+    stack: Any, module_names: Names, es: Elastic, database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Flask]:
+    """The web application; lee may see the events of hosts 1 and 2, park all, "no" none."""
+    folder = tmp_path_factory.mktemp("web")
+    with application(database, folder, elasticsearch=stack.elasticsearch, names=module_names) as app:
+        with app.app_context(), unit_of_work():
+            made = [
+                hosts.add(KIM, log_events.host_id(n), f"log-{n:03d}", SigningKey.generate().public.hex(), {})
+                for n in (1, 2, 3)
+            ]
+            described.update(KIM, find("host_group"), make("host_group", 1), {"hosts": made[:2]})
+            for name, permission, where in (
+                ("lee", "events.view", make("host_group", 1)), ("park", "events.view", None), ("no", "site.view", None),
+            ):  # fmt: skip
+                user = accounts.create_user(KIM, name, PASSWORD, admin=False)
+                role = described.create(KIM, find("role"), {"name": name, "permissions": [permission]})
+                described.create(KIM, find("grant"), {"user": user, "role": role, "group": where})
         yield app
 
 
+def actor(name: str) -> Actor:
+    user = db.session.scalars(select(User).where(User.name == name)).one()
+    return Actor(name, "ui", rights_of(user), user_id=user.id)
+
+
 def test_the_scope_is_that_of_the_groups_of_a_user(app: Flask, es: Elastic, module_names: Names) -> None:
-    with app.app_context(), unit_of_work():
-        made = [
-            hosts.add(KIM, log_events.host_id(n), f"log-{n:03d}", SigningKey.generate().public.hex(), {})
-            for n in (1, 2, 3)
-        ]
-        described.update(KIM, find("host_group"), make("host_group", 1), {"hosts": made[:2]})
-
-        def actor(name: str, permission: str, group: bool) -> Actor:
-            user = accounts.create_user(KIM, name, PASSWORD, admin=False)
-            role = described.create(KIM, find("role"), {"name": name, "permissions": [permission]})
-            where = make("host_group", 1) if group else None
-            described.create(KIM, find("grant"), {"user": user, "role": role, "group": where})
-            return Actor(name, "ui", rights_of(user), user_id=user.id)
-
-        lee, park, without = (
-            actor("lee", "events.view", True),
-            actor("park", "events.view", False),
-            actor("no", "site.view", False),
-        )
+    with app.app_context():
+        lee, park = actor("lee"), actor("park")
         assert services.scope_of(lee).ids == {log_events.host_id(1), log_events.host_id(2)}
         assert services.scope_of(lee, [log_events.host_id(2), log_events.host_id(3)]).ids == {log_events.host_id(2)}
         assert services.scope_of(park).ids is None
         assert services.scope_of(park, [log_events.host_id(3)]).ids == {log_events.host_id(3)}
         with pytest.raises(Forbidden):
-            services.scope_of(without)
+            services.scope_of(actor("no"))
         search = services.prepare(lee, "level: error", "now-2d", "now")
+        assert search.period.start.second == 0, "counts are per minute"
         page = services.search(es, module_names, search, size=500, key=KEY)
         assert {one.source["host.name"] for one in page.hits} == {"log-001", "log-002"}
         assert services.opaque(lee, "a") != services.opaque(park, "a")
         with pytest.raises(Invalid):
             services.opaque(lee, "a/../b")
+
+
+# -- the API ---
+
+TWO_DAYS = {"from": "now-2d"}
+MINE = len(numbers(lambda i: EVENTS.host(i) in (1, 2)))
+
+
+@pytest.fixture(scope="module")
+def lee(app: Flask) -> FlaskClient:
+    return sign_in(app, "lee")
+
+
+def test_the_api_pages_through_the_events_of_ones_hosts(lee: FlaskClient) -> None:
+    found, after = [], {}
+    while True:
+        answer = lee.get("/api/v1/logs/search", query_string={**TWO_DAYS, "size": 100, **after}).json
+        assert (answer["total"], answer["total_is_lower_bound"], answer["health"]["whole"]) == (MINE, False, True)
+        found += answer["items"]
+        if answer["next"] is None:
+            break
+        after = {"after": answer["next"]}
+    assert len({one["id"] for one in found}) == len(found) == MINE
+    assert {one["source"]["host.id"] for one in found} == {log_events.host_id(1), log_events.host_id(2)}
+    one = lee.get("/api/v1/logs/search", query_string={**TWO_DAYS, "host": "log-002", "q": "level: error"}).json
+    meant = numbers(lambda i: EVENTS.host(i) == 2 and EVENTS.level(i) == "error")
+    assert {one["id"] for one in one["items"]} == {EVENTS.id(i) for i in meant[-100:]}
+
+
+def test_the_api_counts_and_shows_what_is_around(lee: FlaskClient) -> None:
+    counted = lee.get("/api/v1/logs/histogram", query_string={**TWO_DAYS, "buckets": 50}).json
+    assert (counted["source"], counted["total"], counted["seconds"]) == ("rollup", MINE, 3600)
+    assert sum(sum(one["counts"].values()) for one in counted["buckets"]) == MINE
+    top = lee.get("/api/v1/logs/values", query_string={**TWO_DAYS, "field": "host"}).json
+    assert {one["value"] for one in top["values"]} == {"log-001", "log-002"}
+    assert (top["exact"], top["events"]) == (True, MINE)
+    first = lee.get("/api/v1/logs/search", query_string={**TWO_DAYS, "size": 1, "sort": "asc"}).json["items"][0]
+    place = {"index": first["index"], "id": first["id"], "before": 3, "after": 2}
+    around = lee.get("/api/v1/logs/context", query_string=place).json
+    assert around["items"][around["anchor"]] == first
+    assert (around["more_before"], around["more_after"], len(around["items"])) == (False, True, 3)
+
+
+def test_the_api_exports(lee: FlaskClient) -> None:
+    answer = lee.get("/api/v1/logs/export", query_string={**TWO_DAYS, "columns": ["message", "host.id"]})
+    assert answer.content_type == "application/x-ndjson"
+    rows = [json.loads(line) for line in answer.text.splitlines()]
+    assert {row["host.id"] for row in rows} == {log_events.host_id(1), log_events.host_id(2)}
+    assert len({(row["message"], row["host.id"]) for row in rows}) >= MINE - NUMBER // log_events.HOSTILE_EACH
+    assert len(rows) == MINE
+    table = lee.get("/api/v1/logs/export", query_string={**TWO_DAYS, "format": "csv", "limit": 5})
+    assert table.headers["Content-Disposition"] == 'attachment; filename="logs.csv"'
+    assert len(list(csv.reader(io.StringIO(table.text)))) == 6
+
+
+def test_the_api_says_what_is_wrong_and_where(app: Flask, lee: FlaskClient) -> None:
+    wrong = lee.get("/api/v1/logs/search", query_string={"q": "level: error and (host: a"})
+    assert (wrong.status_code, wrong.content_type) == (422, "application/problem+json")
+    assert (wrong.json["key"], wrong.json["position"], wrong.json["length"]) == ("unclosed", 17, 1)
+    for path, query, field in (
+        ("search", {"from": "soon"}, "from"), ("search", {"to": "now-2h"}, "from"), ("export", {"q": "nope: 1"}, "q"),
+        ("search", {"host": "log-003"}, "host"), ("search", {"after": "x"}, "after"), ("search", {"size": 501}, "size"),
+        ("values", {"field": "message"}, "field"), ("export", {"columns": "a*"}, "columns"), ("values", {}, "field"),
+        ("export", {"format": "xml"}, "format"), ("histogram", {"buckets": 0}, "buckets"),
+    ):  # fmt: skip
+        answer = lee.get(f"/api/v1/logs/{path}", query_string=query)
+        assert answer.status_code == 422, (path, query, answer.text)
+        assert [one["field"] for one in answer.json["errors"]] == [field], answer.json
+    theirs = EVENTS.id(next(i for i in range(NUMBER) if EVENTS.host(i) == 3))
+    gone = lee.get("/api/v1/logs/context", query_string={"index": "x", "id": theirs})
+    assert gone.status_code == 404
+    for path in ("search", "histogram", "values?field=host", "export"):
+        assert sign_in(app, "no").get(f"/api/v1/logs/{path}").status_code == 403
 
 
 # -- the histogram ---
