@@ -25,7 +25,7 @@ from ezadmin_testing.grafana_search import GENERATIONS, Range
 from ezadmin_testing.processes import Process, pipeline, wait_until
 
 from ezadmin_agent.registry import COLLECTORS
-from ezadmin_cmdb.grafana import bundle, provisioning
+from ezadmin_cmdb.grafana import alerting, bundle, provisioning
 from ezadmin_cmdb.grafana.sources import SOURCES
 from ezadmin_cmdb.main import main as cmdb_main
 from ezadmin_pipeline.hourly import Hourly
@@ -365,6 +365,31 @@ def test_provisioning_keeps_dollar_signs_and_names_our_indices(tmp_path: Path) -
     assert made == sorted(dashboards())
 
 
+def test_alert_rules_ask_for_fields_that_exist_and_name_whom_they_are_about() -> None:
+    types, made = templates(), alerting.document()
+    (group,) = made["groups"]
+    rules = group["rules"]
+    assert len({rule["uid"] for rule in rules}) == len(rules) >= 6
+    for rule in rules:
+        asked, reduced, compared = (entry["model"] for entry in rule["data"])
+        fields = queried(asked["query"]) | {level["field"] for level in asked["bucketAggs"]}
+        fields |= {metric["field"] for metric in asked["metrics"]}
+        assert fields <= types[rule["data"][0]["datasourceUid"]].keys(), rule["uid"]
+        assert (reduced["expression"], compared["expression"], rule["condition"]) == ("A", "B", "C")
+        # Grafana puts its environment in for one dollar sign; a label of the series is in every summary
+        summary = rule["annotations"]["summary"]
+        assert summary.replace("$$", "$").startswith(f'{{{{ index $labels "{asked["bucketAggs"][0]["field"]}" }}}}')
+        assert "$" not in json.dumps({**rule, "annotations": {}})
+
+
+def test_provisioning_writes_alert_rules_only_if_asked(tmp_path: Path) -> None:
+    command = ["grafana", "provision", "--elasticsearch-url", "https://es:9200", "--web-url", "https://ez.example"]
+    assert cmdb_main([*command, "--out", str(tmp_path / "a")]) == 0
+    assert not (tmp_path / "a" / "alerting").exists()
+    assert cmdb_main([*command, "--out", str(tmp_path / "b"), "--alert-rules"]) == 0
+    assert json.loads((tmp_path / "b" / "alerting" / "ezadmin.yaml").read_text()) == alerting.document()
+
+
 def test_provisioning_with_an_authority_of_ones_own(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca").ca_file
     target = ["--elasticsearch-url", "https://es:9200", "--web-url", "https://ez.example"]
@@ -585,6 +610,17 @@ def every_panel_shows_data(watched: Watched) -> None:
     assert wrong == []
 
 
+def alert_rules_find_series(watched: Watched) -> None:
+    now = int(time.time() * 1000)
+    for rule in alerting.document()["groups"][0]["rules"]:
+        asked = rule["data"][0]
+        period = Range(now - asked["relativeTimeRange"]["from"] * 1000, now)
+        # rules are asked by Grafana's server, in every version
+        body = grafana_search.search(grafana_search.SERVER, asked["model"], period, {}, "60s")
+        answer = watched.ask(asked["datasourceUid"], body)
+        assert missing(asked["model"], answer) == [], rule["uid"]
+
+
 def annotations_find_alerts(watched: Watched) -> None:
     now = int(time.time() * 1000)
     period = Range(now - 3600_000, now)
@@ -636,5 +672,6 @@ def gaps_come_as_null_and_a_range_in_the_past_has_its_own_now(watched: Watched) 
 def test_on_data_of_a_real_agent(watched: Watched) -> None:
     every_panel_shows_data(watched)
     annotations_find_alerts(watched)
+    alert_rules_find_series(watched)
     the_host_variables_find_the_host_by_name_and_by_id(watched)
     gaps_come_as_null_and_a_range_in_the_past_has_its_own_now(watched)

@@ -121,9 +121,11 @@ def _check(url: str, token: str | None, user: str | None, password: str | None) 
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Grafana's provisioning folder."
 )
+@click.option("--alert-rules", is_flag=True, help="Also the example alert rules, which Grafana then evaluates.")
 @_target_options
 def _provision(
     out: Path,
+    alert_rules: bool,
     elasticsearch_url: str,
     elasticsearch_user: str | None,
     elasticsearch_password: str | None,
@@ -136,7 +138,7 @@ def _provision(
     user, password = (account.user, account.password) if account else (None, None)
     ca = _authority(elasticsearch_ca_file)
     try:
-        provisioning.write(out, Names(prefix), elasticsearch_url, web_url, user, password, ca)
+        provisioning.write(out, Names(prefix), elasticsearch_url, web_url, user, password, ca, alert_rules)
     except OSError as error:
         raise click.ClickException(f"cannot write below {out}: {error.strerror}") from error
     click.echo(f"wrote {out}: datasources, dashboards, json; start Grafana with GF_PATHS_PROVISIONING={out.resolve()}")

@@ -6,18 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ezadmin_cmdb.grafana import bundle
+from ezadmin_cmdb.grafana import alerting, bundle
 from ezadmin_cmdb.grafana.sources import FOLDER_TITLE, FOLDER_UID, SOURCES, payload
 from ezadmin_wire.names import Names
 
 URL_VARIABLE = "EZADMIN_ELASTICSEARCH_URL"
 PATH_VARIABLE = "EZADMIN_GRAFANA_DASHBOARDS"
+RULES_FILE = "alerting/ezadmin.yaml"
+_RULES_HEAD = "# Made by grafana/build.py. Example alert rules: change limits, or leave out what you do not want.\n"
 _HEAD = "# Made by grafana/build.py. Grafana puts in the value of ${…} from its environment.\n"
 
 
 def templates(names: Names) -> dict[str, str]:
     """The files by path, with Grafana's environment to be asked for the address and for the dashboards' folder."""
-    return _files(names, f"${{{URL_VARIABLE}}}", f"${{{PATH_VARIABLE}}}", _HEAD)
+    found = _files(names, f"${{{URL_VARIABLE}}}", f"${{{PATH_VARIABLE}}}", _HEAD)
+    return {**found, RULES_FILE: _RULES_HEAD + _yaml(alerting.document())}
 
 
 def write(
@@ -28,9 +31,10 @@ def write(
     user: str | None = None,
     password: str | None = None,
     ca: str | None = None,
+    rules: bool = False,
 ) -> None:
     """Write ``datasources/``, ``dashboards/`` and the dashboards themselves (``json/``) below ``folder``, ready to be
-    Grafana's ``paths.provisioning``. Raises OSError."""
+    Grafana's ``paths.provisioning``; with ``rules`` the example alert rules, too. Raises OSError."""
     home = folder / "json"
     account = (
         None if user is None else _literal(user),
@@ -39,6 +43,8 @@ def write(
     )
     for name, text in _files(names, _literal(elasticsearch_url), _literal(str(home.resolve())), "", *account).items():
         _write(folder / name, text)
+    if rules:
+        _write(folder / RULES_FILE, _yaml(alerting.document()))
     for uid, dashboard in bundle.dashboards().items():
         _write(home / f"{uid}.json", json.dumps(bundle.with_web_url(dashboard, web_url), indent=1, ensure_ascii=False))
 
