@@ -28,6 +28,7 @@ class Elastic:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._client: Elasticsearch | None = None
+        self._patient: dict[float, Elasticsearch] = {}
 
     def search(self, pattern: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Search the indices of ``pattern``; none there is an empty result.
@@ -62,10 +63,11 @@ class Elastic:
     def client(self, timeout: float, opaque_id: str | None = None) -> Elasticsearch:
         """The client itself, with a patience (seconds) of its own, for what is more than one search; ``opaque_id``: under which
         its tasks run. It raises the client's own errors, of which :func:`cause` makes a text. Raises ElasticUnavailable."""
-        options: dict[str, Any] = {"request_timeout": timeout, "max_retries": 0}
         if opaque_id is not None:
-            options["opaque_id"] = opaque_id
-        return self._connected().options(**options)
+            return self._connected().options(request_timeout=timeout, max_retries=0, opaque_id=opaque_id)
+        if timeout not in self._patient:  # making one costs as much as a small search
+            self._patient[timeout] = self._connected().options(request_timeout=timeout, max_retries=0)
+        return self._patient[timeout]
 
     def field_types(self, pattern: str) -> dict[str, dict[str, bool]]:
         """The fields of all indices of ``pattern``: by name their types, each with whether it can be searched.
