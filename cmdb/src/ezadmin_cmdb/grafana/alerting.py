@@ -128,8 +128,8 @@ def document() -> dict[str, Any]:
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
-    # Grafana puts its environment in for a dollar sign, two of them are one
-    where = f'{{{{ index $$labels "{rule.by}" }}}}'
+    # elsewhere in these files Grafana puts its environment in for a dollar sign, but it takes annotations as they are
+    where = f'{{{{ index $labels "{rule.by}" }}}}'
     return {
         "uid": rule.uid,
         "title": rule.title,
