@@ -83,3 +83,19 @@ def test_gateway(stack: Any, database: str) -> None:
     assert 60 < row["peak_mib"] < 250
     assert row["wake_up_p95_s"] < 3, "a second, on a machine with nothing else to do"
     assert row["end_s"] < 10
+
+
+def test_log_search(stack: Any) -> None:
+    """Counts tell what events do; an export has each line once, and its memory stays; EZADMIN_EVENTS=5000000 for all of it."""
+    events = os.environ.get("EZADMIN_EVENTS", "200000")
+    command = [sys.executable, str(Path(__file__).with_name("logsearch")), "--elasticsearch", stack.elasticsearch]
+    lines, pairs = ("1000000", "40") if int(events) > 1_000_000 else ("50000", "5")
+    more = ["--events", events, "--lines", lines, "--pairs", pairs, "--json"]
+    done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=3600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["histogram"]["ratio"] > 1
+    assert found["page"]["ratio_p95"] < 3, "1.2 on a machine with nothing else to do"
+    export = found["export"]
+    assert export["lines"] == int(lines)
+    assert export["rss_peak_mib"] - export["rss_first_mib"] < 16
