@@ -33,7 +33,8 @@ BUSY = ((None, "green"), (1.0, "orange"), (2.0, "red"))
 """Thresholds of load per core: as much work as cores, twice as much."""
 LATE = ((None, "green"), (60, "orange"), (300, "red"))
 """Thresholds in seconds of what waits: a minute, five minutes."""
-STATE_COLOURS = {"ok": "green", "warning": "orange", "critical": "red", "unknown": "#8e8e8e"}
+GREY = "#8e8e8e"
+STATE_COLOURS = {"ok": "green", "warning": "orange", "critical": "red", "unknown": GREY}
 """States of alerts."""
 RIGHT = style.LegendPlacement.RIGHT
 BOTTOM = style.LegendPlacement.BOTTOM
@@ -197,6 +198,11 @@ def number(
     panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     panel.graph_mode(style.BigValueGraphMode.NONE).color_mode(style.BigValueColorMode.VALUE)
+    # without a value it must not be green
+    nothing = model.ValueMappingResult(text=empty, color=GREY)
+    panel.mappings(
+        [model.SpecialValueMap(model.DashboardSpecialValueMapOptions(model.SpecialValueMatch.NULL, nothing))]
+    )
     panel.text_mode(style.BigValueTextMode.VALUE).justify_mode(style.BigValueJustifyMode.CENTER)
     return panel if decimals is None else panel.decimals(decimals)
 
