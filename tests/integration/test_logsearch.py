@@ -224,27 +224,29 @@ def test_a_place_is_ours(es: Elastic, module_names: Names) -> None:
             services.search(es, module_names, wanted("level: info"), after=after, key=key)
 
 
-def test_events_of_one_rank_in_two_indices_are_paged_once(
-    stack: Any, es: Elastic, module_names: Names, store: Any
-) -> None:
-    """An event whose day is closed stands in the index of the day on which it came."""
-    at, day = NOW - timedelta(hours=30), timedelta(days=1)
-    store({"@timestamp": format_time(at), "message": "elsewhere"})
-    ids = store(
-        *(
-            {"@timestamp": format_time(at), "message": "elsewhere", "stored": format_time(at + day * (n % 2))}
-            for n in range(8)
-        )
-    )
+def test_events_of_one_rank_are_paged_once(es: Elastic, module_names: Names, store: Any) -> None:
+    """Each is the first of its index, so that all have the same time and number; so have events in two shards of one index."""
+    at = NOW - timedelta(hours=30)
+    period = Period(NOW - timedelta(days=40), NOW)
+    ids = [
+        store({"@timestamp": format_time(at), "message": "elsewhere", "stored": format_time(at - timedelta(days=n))})[0]
+        for n in range(20, 25)
+    ]
     for size in (1, 2, 3):
         found, after = [], None
         while True:
-            page = services.search(es, module_names, wanted("elsewhere"), size=size, after=after, key=KEY)
-            found += [one.id for one in page.hits]
+            search = wanted("elsewhere", period=period)
+            page = services.search(es, module_names, search, size=size, after=after, key=KEY)
+            found += page.hits
             if (after := page.next) is None:
                 break
-        assert len(found) == len(set(found)) == len(ids) + 1
-        assert set(ids) <= set(found)
+        assert sorted(one.id for one in found) == sorted(ids)
+    for hit in found:
+        around = services.context(es, module_names, ALL, hit.index, hit.id)
+        assert sorted(one.id for one in around.lines) == sorted(ids)
+        assert around.lines[around.anchor].id == hit.id
+    lines = b"".join(export.export(es, module_names, wanted("elsewhere", period=period))).splitlines()
+    assert len(lines) == len(ids)
 
 
 # -- whose hosts ---

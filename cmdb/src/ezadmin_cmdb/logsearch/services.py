@@ -451,11 +451,14 @@ def context(
     query: Dsl = {"bool": {"filter": around}}
     if "event.dataset" not in same and anchor["_source"].get("event.dataset") not in LISTS:
         query["bool"]["must_not"] = [{"terms": {"event.dataset": LISTS}}]
+    # in another shard one may have the very same rank: such are before it
+    query["bool"]["must_not"] = [*query["bool"].get("must_not", ()), {"ids": {"values": [anchor["_id"]]}}]
+    *rank, number = anchor["sort"]
     sides = []
-    for direction, number in (("desc", before), ("asc", after)):
-        wanted = max(0, min(number, LINES_MAX))
+    for direction, lines, place in (("desc", before, [*rank, number + 1]), ("asc", after, anchor["sort"])):
+        wanted = max(0, min(lines, LINES_MAX))
         body = {
-            **common, "size": wanted + 1, "query": query, "sort": _order(direction), "search_after": anchor["sort"],
+            **common, "size": wanted + 1, "query": query, "sort": _order(direction), "search_after": place,
         }  # fmt: skip
         got = asked(client, body, every)
         sides.append((got, [hit_of(hit) for hit in got["hits"]["hits"][:wanted]], wanted))
