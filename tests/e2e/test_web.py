@@ -359,7 +359,7 @@ def test_every_page_is_accessible_and_fits_a_phone(
         ("host", f"/hosts/{site.host_id}"), ("host-new", f"/hosts/{EVIL_ID}"), ("account", "/account"),
         ("sites", "/sites/"), ("site-new", "/sites/new"), ("role-new", "/roles/new"), ("changes", "/changes/"),
         ("host-edit", f"/hosts/{EVIL_ID}/edit"), ("host-history", f"/hosts/{EVIL_ID}/history"), ("user-new", "/users/new"),
-        ("missing", "/nothing"),
+        ("logs", "/logs/"), ("missing", "/nothing"),
     ]:  # fmt: skip
         page.goto(path)
         if name == "host":

@@ -158,7 +158,27 @@ BY_HAND = {
     "api.status GET": "status.view",
     "api.latest GET": "metrics.view",
     "api.event_list GET": "events.view",
+    **{
+        f"logs.{name} GET": "events.view"
+        for name in (
+            "search",
+            "results",
+            "histogram",
+            "fields",
+            "top_values",
+            "complete",
+            "event",
+            "context",
+            "tail",
+            "export",
+        )
+    },
     **{f"api_logs.{name} GET": "events.view" for name in ("search", "histogram", "values", "context", "export")},
+    "logs.cancel POST": "events.view",
+    "logs.ignore_page GET": "rules.change",
+    "logs.ignore POST": "rules.change",
+    "logs.ignored GET": "rules.change",
+    "logs.undo POST": "rules.change",
     "api.arrival GET": PUBLIC,  # signed by a host's key: test_cmdb_arrivals.py
 }
 PAGE_ACTIONS = {

@@ -140,6 +140,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.fleet import views as fleet_views
     from ezadmin_cmdb.hosts import views as host_views
+    from ezadmin_cmdb.logsearch import views as log_views
     from ezadmin_cmdb.rights import views as group_views
     from ezadmin_cmdb.search import views as search_views
     from ezadmin_cmdb.status import views as status_views
@@ -182,6 +183,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(enrolment_views.quarantine)
     app.register_blueprint(filter_views.bp)
     app.register_blueprint(fleet_views.bp)
+    app.register_blueprint(log_views.bp)
     app.register_blueprint(group_views.bp)
     app.register_blueprint(datacenter_views.bp)
     app.register_blueprint(datacenter_views.reminders)
