@@ -280,3 +280,19 @@ def test_cancel_ends_the_search(open_page: Callable[..., Page]) -> None:
     expect(page.locator("#log-status-text")).to_contain_text("Cancelled")
     wait_until(lambda: asked.value.response() is not None, 10, "the server answered")
     assert asked.value.response().status == 200  # type: ignore[union-attr]
+
+
+def test_without_script_the_page_has_the_events(app: Flask, browser: Browser, url: str) -> None:
+    context = browser.new_context(java_script_enabled=False, base_url=url, locale="en-US")
+    page = context.new_page()
+    page.goto("/sign-in")
+    page.fill("#name", "kim")
+    page.fill("#password", PASSWORD)
+    page.click("main button[type=submit]")
+    page.goto(f"/logs/?{ALL}")
+    assert "plain=1" in page.content()  # a link which this browser does not show
+    page.goto(f"/logs/?{ALL}&plain=1")
+    expect(page.locator(".log-row")).to_have_count(100)
+    page.click("text=Show more")
+    expect(page.locator(".log-row")).to_have_count(100)
+    context.close()
