@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 ROLLUP = "metrics-1h"
 GRACE = timedelta(minutes=10)
 """How long after its end an hour is taken to be over: what comes later costs a second making."""
-FIRST_AFTER = 20.0
+FIRST_AFTER = 10.0
 EVERY = 600.0
 PAGE = 500
 """Series of a request: with 80 figures each, a few MB of answer and of documents."""
