@@ -97,6 +97,11 @@ BY_HAND = {
     "api_saved_filters.one GET": SIGNED_IN,
     "api_saved_filters.one PATCH": SIGNED_IN,
     "api_saved_filters.one DELETE": SIGNED_IN,
+    "thresholds.add_starters POST": "threshold_template.change",
+    "host_thresholds.show GET": "metrics.view",
+    "api_threshold_actions.preview POST": "threshold_template.change",
+    "api_threshold_actions.starters POST": "threshold_template.change",
+    "api_threshold_actions.of_host GET": "metrics.view",
     "webhooks.test POST": "webhook.change",
     "webhooks.secret POST": "webhook.change",
     "deliveries.again POST": "webhook.change",
@@ -198,6 +203,7 @@ BODIES = {
     "hosts.declare": {"field": "serial", "action": "give_back"},
     "drifts.decide": {"decision": "accept"},
     "api_enrolment.create_token": {"name": "x"},
+    "api_threshold_actions.preview": {"name": "x", "limits": [{"field": "system.load.1", "warning_raise": 9}]},
 }
 """What routes written by hand want to be sent."""
 ALL_THAT_MATCH = {"kind": "inventory", "filter": "q=", "all": "true"}
@@ -326,7 +332,7 @@ def test_the_application_does_not_start_with_a_route_that_says_nothing(app: Flas
 def model_of(endpoint: str) -> Description | None:
     by_path = {one.path: one for one in known()}
     blueprint = endpoint.partition(".")[0]
-    if blueprint in ("api", "quarantine"):
+    if blueprint in ("api", "quarantine", "host_thresholds") or endpoint == "api_threshold_actions.of_host":
         return by_path["hosts"]
     if endpoint in ("commands.configuration", "api_command_actions.api_configuration"):
         return None

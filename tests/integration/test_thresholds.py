@@ -19,10 +19,21 @@ from ezadmin_testing.fleet import Fleet
 from ezadmin_testing.processes import Process, pipeline, wait_until
 from kafka import KafkaConsumer, TopicPartition
 
+from ezadmin_cmdb import migrate
+from ezadmin_cmdb.actor import cli_actor
+from ezadmin_cmdb.app import create_core
+from ezadmin_cmdb.database import db, unit_of_work
+from ezadmin_cmdb.describe import services as described
+from ezadmin_cmdb.describe.description import find
+from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.main import main as cmdb_main
+from ezadmin_cmdb.outbox import services as outbox
+from ezadmin_cmdb.settings import load as load_settings
+from ezadmin_cmdb.thresholds.services import effective
 from ezadmin_pipeline import alerts
 from ezadmin_wire import batch as wire
-from ezadmin_wire.config import LimitRecord, limit_key
+from ezadmin_wire.config import LimitRecord, host_key, limit_key
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.times import format_time
@@ -332,3 +343,50 @@ def test_limits_from_the_command_line(installation: Installation, capsys: pytest
     ):
         assert message in run("limits", *arguments, status=status), arguments
     assert len(json.loads(run("limits", "list", "--json"))) == 1
+
+
+def test_a_template_is_judged_by_and_a_host_that_moves_takes_up_what_holds_there(installation: Installation) -> None:
+    ticks = installation.ticks
+    for process in installation.processes:
+        process.start()
+    kim, app = cli_actor("kim"), create_core(load_settings(Path(installation.config)))
+    with app.app_context():
+        migrate.upgrade(db.engine)
+        with unit_of_work():
+            for number, key in enumerate(ticks.keys):
+                hosts.add(kim, ticks.ids[number], f"sim-{number}", key.public.hex(), {})
+    ticks.send(1, lambda host, tick: 0.8)
+    wait_until(lambda: installation.fleet.lag() == 0, 60, "the hosts are known and the workers work")
+
+    def assigned(level: str, of: str, warning: float) -> dict[str, Any]:
+        limit = {"field": CPU, "warning_raise": warning}
+        return {"name": f"{level} {of}", "limits": [limit], "assignments": [{"level": level, "of": of, "priority": 5}]}
+
+    with app.app_context(), unit_of_work():
+        site = described.create(kim, find("site"), {"name": "Seoul", "status": "active"})
+        described.create(kim, find("host_group"), {"name": "calm", "hosts": [db.session.get(Host, ticks.ids[0])]})
+        for values in (assigned("global", "", 0.9), assigned("site", "Seoul", 0.7), assigned("group", "calm", 0.95)):
+            described.create(kim, find("threshold_template"), values)
+        for number in (0, 1):
+            described.update(kim, find("host"), db.session.get(Host, ticks.ids[number]), {"site": site})
+    wait_until(lambda: _limits_are_told(app, ticks.ids), 40, "the groups and limits of the hosts are published")
+
+    def of_site() -> list[tuple[int, str, str]]:
+        ticks.send(1, lambda host, tick: 0.8)
+        return [(one[0], one[2], one[3]) for one in installation.changes()]
+
+    wait_until(lambda: of_site() == [(1, "warning", "value")], 60, "only the host of the site that is in no group")
+    with app.app_context(), unit_of_work():
+        site = find("site").resolve(kim, ["Seoul"])["Seoul"]
+        described.update(kim, find("host"), db.session.get(Host, ticks.ids[2]), {"site": site})
+        described.update(kim, find("host"), db.session.get(Host, ticks.ids[1]), {"site": None})
+    wait_until(lambda: len(of_site()) == 3, 60, "both have moved")
+    assert sorted(of_site()[1:]) == [(1, "ok", "limit_removed"), (2, "warning", "value")]
+
+
+def _limits_are_told(app: Any, ids: list[str]) -> bool:
+    """Whether the config records of the hosts hold the limits of the nearest places, and Kafka has them."""
+    with app.app_context():
+        holding = {host: [one.warning_raise for one in found] for host, found in effective(db.session, ids).items()}
+        told = all(outbox.is_published(host_key(host)) for host in ids)
+    return told and [holding[host] for host in ids] == [[0.95], [0.7], [0.9], [0.9]]

@@ -52,6 +52,7 @@ from ezadmin_cmdb.rights import descriptions as _rights
 from ezadmin_cmdb.rules import models as _rules
 from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.status.kafka import KafkaProbe
+from ezadmin_cmdb.thresholds import description as _thresholds
 from ezadmin_cmdb.web import formats, i18n
 from ezadmin_cmdb.webhooks import description as _webhooks
 
@@ -77,6 +78,7 @@ MODELS = (
 DESCRIBED = (
     _host_description,
     _drifts,
+    _thresholds,
     _commands,
     _configs,
     _sites,
@@ -144,6 +146,8 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.rights import views as group_views
     from ezadmin_cmdb.search import views as search_views
     from ezadmin_cmdb.status import views as status_views
+    from ezadmin_cmdb.thresholds import starters
+    from ezadmin_cmdb.thresholds import views as threshold_views
     from ezadmin_cmdb.web import access, api, apidocs, assets, errors, menus, requests, signin
     from ezadmin_cmdb.webhooks import views as webhook_views
 
@@ -185,6 +189,8 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(fleet_views.bp)
     app.register_blueprint(log_views.bp)
     app.register_blueprint(group_views.bp)
+    app.register_blueprint(threshold_views.bp)
+    app.register_blueprint(threshold_views.of_hosts)
     app.register_blueprint(datacenter_views.bp)
     app.register_blueprint(datacenter_views.reminders)
     datacenter_views.init_app(app)
@@ -208,6 +214,7 @@ def create_app(settings: Settings) -> Flask:
         commands_sendable=command_views.sendable,
         configs_differing=command_views.differing,
         locked_until=guards.locked_until,
+        starters_missing=starters.missing,
         has_second_factor=second_factor.is_on,
         sessions_of=accounts.sessions_of,
         described=descriptions.find,

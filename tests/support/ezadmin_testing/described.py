@@ -170,6 +170,15 @@ def _added(made: Any) -> Any:
 SAMPLES: dict[str, Sample] = {
     "host": Sample(make=_host, form=lambda n: {"name": f"Host {n}", "state": "active"}, change={"state": "quarantined"}),
     "drift": Sample(needs=("host",), make=_drift),
+    "threshold_template": Sample(
+        needs=("host_group", "site"),
+        form=lambda n: {
+            "name": f"Template {n}",
+            "limits": f'[{{"field": "system.filesystem.used.pct", "item": "/data{n}*", "warning_raise": 0.85}}]',
+            "assignments": f'[{{"level": "group", "of": "Group {n}", "priority": {n % 1000 + 1}}}]',
+        },
+        change={"description": "for disks"},
+    ),
     "agent": Sample(make=lambda n: make("host", n)),
     "command": Sample(needs=("host",), make=_command),
     "agent_config": Sample(

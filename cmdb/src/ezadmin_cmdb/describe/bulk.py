@@ -259,7 +259,10 @@ def _delete(actor: Actor, description: Description, items: Sequence[Item], dry: 
         before = services.snapshot(description, obj)
         one.changes = scope.differences(actor, description, changes.differences(before, {}))
         one.status = DELETED
-        db.session.delete(obj)
+        with services.deletion(actor, description, obj):
+            db.session.delete(obj)
+            if description.deleting is not None:
+                db.session.flush()
         if not dry:
             changes.record(actor, description.name, str(obj.id), one.name, before, None)
     db.session.flush()

@@ -65,7 +65,8 @@ class Description:
     ``/api/v1/sites``). ``key`` is the field that an object is called by. ``menu``: where the main menu has it, None for
     nowhere. ``scope``: the query of what an actor may see of it. ``checks`` are called with (actor, object, whether it
     is new) before a change is flushed and raise Invalid, Conflict or Forbidden; ``removable`` before a deletion.
-    ``changing`` replaces what records a change, where more than a change record comes of one; ``many`` does the same for
+    ``changing`` replaces what records a change, where more than a change record comes of one; ``deleting`` stands around the
+    deletion of one, where more than that follows; ``many`` does the same for
     many objects at once, with few queries; rows that set a field of ``one_by_one`` are flushed one after the other, for
     its check looks at other objects. ``natural``: the fields that a line of CSV without an id is recognized by, by
     default those that are unique, else ``key``. ``template`` has macros for cells of the list; ``beside`` gives them
@@ -94,6 +95,7 @@ class Description:
     checks: Sequence[Callable[[Actor, Any, bool], None]] = ()
     removable: Sequence[Callable[[Actor, Any], None]] = ()
     changing: Changing | None = None
+    deleting: Callable[[Actor, Any], AbstractContextManager[None]] | None = None
     many: Many | None = None
     one_by_one: Collection[str] = ()
     natural: Sequence[str] = ()
@@ -246,6 +248,7 @@ class Menu:
 
 
 MENUS = {
+    "monitoring": Menu(_l("Monitoring"), "bell"),
     "datacenter": Menu(_l("Datacenter"), "building", pages=[MenuPage("reminders", _l("Ends soon"), "bell")]),
     "agents": Menu(_l("Agents"), "broadcast"),
     "administration": Menu(_l("Administration"), "shield-lock"),

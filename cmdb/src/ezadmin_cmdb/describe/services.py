@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from flask_babel import gettext as _
@@ -77,10 +77,15 @@ def delete(actor: Actor, description: Description, obj: Any) -> None:
         )  # fmt: skip
     before = snapshot(description, obj)
     name, object_id = description.object_name(obj), str(obj.id)
-    with _kept_or_refused(description):
+    with _kept_or_refused(description), deletion(actor, description, obj):
         db.session.delete(obj)
         db.session.flush()
     changes.record(actor, description.name, object_id, name, before, None)
+
+
+def deletion(actor: Actor, description: Description, obj: Any) -> AbstractContextManager[None]:
+    """What stands around the deletion of an object."""
+    return nullcontext() if description.deleting is None else description.deleting(actor, obj)
 
 
 def dependants_of(description: Description, obj: Any) -> list[tuple[Description, Field, int]]:

@@ -49,6 +49,7 @@ def limits_commands(command: Callable[[Callable[..., Any]], Callable[..., Any]])
         ("remove", _remove),
         ("assign", _assign),
         ("unassign", _unassign),
+        ("starters", _starters),
     ):
         group.add_command(click.command(name)(command(function)))
     return group
@@ -207,6 +208,14 @@ def _unassign(
     """Take limit ID from what it was assigned to."""
     limit = services.unassign(actor, limit_id, _some(hosts, labels, groups, all_hosts))
     click.echo(f"limit {limit_id} is for: {', '.join(services.described(limit))}")
+
+
+def _starters(actor: Actor) -> None:
+    """Add the starter templates that are missing, for all hosts; what is there stays as it is."""
+    from ezadmin_cmdb.thresholds import starters  # it knows descriptions
+
+    for template in starters.install(actor):
+        click.echo(f"added: {template.name}")
 
 
 def _some(hosts: tuple[str, ...], labels: tuple[str, ...], groups: tuple[str, ...], all_hosts: bool) -> list[Target]:

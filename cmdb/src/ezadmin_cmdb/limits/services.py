@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,19 +15,19 @@ from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
-from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.limits.models import Limit, LimitAssignment
-from ezadmin_cmdb.limits.selection import hosts_of
 from ezadmin_cmdb.metrics.fields import datasets
 from ezadmin_cmdb.outbox import services as outbox
 from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.rights.models import HostGroup
 from ezadmin_cmdb.rights.permissions import LIMITS_CHANGE, LIMITS_VIEW
+from ezadmin_cmdb.thresholds import services as thresholds
+from ezadmin_cmdb.thresholds.places import Places
 from ezadmin_wire import WireError
 from ezadmin_wire.config import LimitRecord, limit_key
 from ezadmin_wire.fields import build, dump
-from ezadmin_wire.limits import MAX_LIMITS, check_limit
+from ezadmin_wire.limits import check_limit
 
 _FIGURES = ("gauge", "counter")
 
@@ -76,19 +77,22 @@ def add(
     limit = db.session.get(Limit, limit_id, with_for_update=True, populate_existing=True)
     if limit is None and change:
         raise _missing(limit_id)
+    if limit is not None and limit.template_id is not None:
+        raise _of_template(limit)
     if limit is not None and not change:
         raise Conflict(f"there is a limit {limit_id} already; change it with --change, or choose another id")
     before = None if limit is None else _snapshot(limit)
-    if limit is None:
-        limit = Limit(id=limit_id, definition={}, comment=comment)
-        db.session.add(limit)
-    limit.definition = json.loads(dump(record))
-    limit.comment = comment or limit.comment
-    made = [_assign(limit, target) for target in targets]
-    db.session.flush()
-    changes.record(actor, "limit", limit.id, limit.id, before, _snapshot(limit))
-    outbox.put(limit_key(limit.id), record)
-    _publish_hosts(made)
+    with _publishing():
+        if limit is None:
+            limit = Limit(id=limit_id, definition={}, comment=comment)
+            db.session.add(limit)
+        limit.definition = json.loads(dump(record))
+        limit.comment = comment or limit.comment
+        for target in targets:
+            _assign(limit, target)
+        db.session.flush()
+        changes.record(actor, "limit", limit.id, limit.id, before, _snapshot(limit))
+        outbox.put(limit_key(limit.id), record)
     return limit
 
 
@@ -97,12 +101,11 @@ def remove(actor: Actor, limit_id: str) -> None:
     rights.require(actor, LIMITS_CHANGE)
     limit = _find(limit_id)
     before = _snapshot(limit)
-    affected = _hosts(limit.assignments)
-    db.session.delete(limit)
-    db.session.flush()
-    changes.record(actor, "limit", limit_id, limit_id, before, None)
-    outbox.put(limit_key(limit_id), None)
-    _publish(affected)
+    with _publishing():
+        db.session.delete(limit)
+        db.session.flush()
+        changes.record(actor, "limit", limit_id, limit_id, before, None)
+        outbox.put(limit_key(limit_id), None)
 
 
 def assign(actor: Actor, limit_id: str, targets: Iterable[Target]) -> Limit:
@@ -110,10 +113,11 @@ def assign(actor: Actor, limit_id: str, targets: Iterable[Target]) -> Limit:
     rights.require(actor, LIMITS_CHANGE)
     limit = _find(limit_id)
     before = _snapshot(limit)
-    made = [_assign(limit, target) for target in targets]
-    db.session.flush()
-    changes.record(actor, "limit", limit_id, limit_id, before, _snapshot(limit))
-    _publish_hosts(made)
+    with _publishing():
+        for target in targets:
+            _assign(limit, target)
+        db.session.flush()
+        changes.record(actor, "limit", limit_id, limit_id, before, _snapshot(limit))
     return limit
 
 
@@ -131,12 +135,11 @@ def unassign(actor: Actor, limit_id: str, targets: Iterable[Target]) -> Limit:
                 f"limit {limit_id} is not for {_described(wanted)}; it is for: {', '.join(described(limit))}"
             )
         gone.append(found)
-    affected = _hosts(gone)
-    for one in gone:
-        limit.assignments.remove(one)
-    db.session.flush()
-    changes.record(actor, "limit", limit_id, limit_id, before, _snapshot(limit))
-    _publish(affected)
+    with _publishing():
+        for one in gone:
+            limit.assignments.remove(one)
+        db.session.flush()
+        changes.record(actor, "limit", limit_id, limit_id, before, _snapshot(limit))
     return limit
 
 
@@ -147,6 +150,8 @@ def wire_record(limit: Limit) -> LimitRecord:
 
 def described(limit: Limit) -> list[str]:
     """Whom a limit is for, in words."""
+    if limit.template_id is not None:
+        return ["whom its threshold template is for"]
     return [
         f"host {one.host.name}" if one.host is not None
         else f"group {one.group.name}" if one.group is not None
@@ -185,7 +190,13 @@ def _find(limit_id: str) -> Limit:
     limit = db.session.get(Limit, limit_id, with_for_update=True, populate_existing=True)
     if limit is None:
         raise _missing(limit_id)
+    if limit.template_id is not None:
+        raise _of_template(limit)
     return limit
+
+
+def _of_template(limit: Limit) -> Conflict:
+    return Conflict(f"limit {limit.id} is one of a threshold template: change that on its page, or by the API")
 
 
 def _place(target: Target) -> Place:
@@ -219,26 +230,15 @@ def _assign(limit: Limit, target: Target) -> LimitAssignment:
     return found
 
 
-def _hosts(assignments: Iterable[LimitAssignment]) -> list[str]:
-    found: set[str] = set()
-    for one in assignments:
-        found.update(db.session.scalars(hosts_of(one).with_only_columns(Host.id).order_by(None)))
-    return sorted(found)
-
-
-def _publish_hosts(assignments: Iterable[LimitAssignment]) -> None:
-    _publish(_hosts(assignments))
-
-
-def _publish(host_ids: Sequence[str]) -> None:
-    """Write the config records of hosts anew."""
-    loaded = (selectinload(Host.labels), selectinload(Host.keys))
-    for start in range(0, len(host_ids), 500):
-        chosen = host_ids[start : start + 500]
-        for host in db.session.scalars(select(Host).where(Host.id.in_(chosen)).options(*loaded).order_by(Host.id)):
-            count = hosts.publish(host)
-            if count > MAX_LIMITS:
-                raise Conflict(f"host {host.name} would have {count} limits; {MAX_LIMITS} are the most")
+@contextmanager
+def _publishing() -> Iterator[None]:
+    """Whose limits differ after it is published anew; raises Conflict where two limits would be equally near."""
+    held = thresholds.holding(Places(db.session))
+    yield
+    db.session.flush()
+    places = Places(db.session)
+    thresholds.check(places)
+    thresholds.publish_changed(held, thresholds.holding(places))
 
 
 def _snapshot(limit: Limit) -> dict[str, Any]:

@@ -55,8 +55,11 @@ def _group(actor: Actor, group: Any, new: bool) -> None:
 
 def _group_removable(actor: Actor, group: Any) -> None:
     from ezadmin_cmdb.limits.models import LimitAssignment  # it knows groups
+    from ezadmin_cmdb.thresholds.models import ThresholdAssignment, ThresholdTemplate
 
-    ids = db.session.scalars(select(LimitAssignment.limit_id).where(LimitAssignment.group_id == group.id)).all()
+    ids = list(db.session.scalars(select(LimitAssignment.limit_id).where(LimitAssignment.group_id == group.id)))
+    assigned = select(ThresholdTemplate.name).join(ThresholdAssignment).where(ThresholdAssignment.group_id == group.id)
+    ids += db.session.scalars(assigned)
     if ids:
         raise Conflict(_("Limits are for it: %(ids)s. Take them away first.", ids=", ".join(sorted(set(ids)))))
 

@@ -32,12 +32,13 @@ class Candidate:
     record: LimitRecord
     off: bool = False
     priority: int = 0
+    template_id: int | None = None
 
     @property
     def about(self) -> About:
         """What it looks at: only limits that look at the same replace one another."""
         record = self.record
-        compared = "rate" if record.rate else "value"
+        compared = "rate" if record.rate else "full" if record.trend else "value"
         return record.dataset, record.field, record.item, record.comparison, compared
 
     @property
@@ -51,7 +52,7 @@ class Candidate:
         if self.off:
             return {"off": True}
         names = ("warning_raise", "warning_clear", "critical_raise", "critical_clear", "hold", "n", "m", "no_data")
-        return {name: getattr(self.record, name) for name in names}
+        return {name: getattr(self.record, name) for name in (*names, "trend", "full_at")}
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ class Step:
     template: str
     values: Mapping[str, Any]
     wins: bool
+    template_id: int | None = None
 
 
 @dataclass(frozen=True)
 class EffectiveLimit:
-    """A limit that holds for a host. ``origin``: why, in words; ``trace``: all that were looked at, from far to near."""
+    """A limit that holds for a host. ``origin``: why, in words; ``trace``: all that were looked at, from far to near.
+
+    With ``trend``, its values are hours until the figure is ``full_at``, and nothing that a figure is compared with.
+    """
 
     dataset: str
     field: str
@@ -84,9 +89,9 @@ class EffectiveLimit:
     no_data: int | None
     limit_id: str
     origin: str
-    trace: list[Step] = dataclasses.field(
-        default_factory=list
-    )  # not imported by name: a limit has a field of that name
+    trace: list[Step] = dataclasses.field(default_factory=list)  # not by name: a limit has a field of that name
+    trend: int = 0
+    full_at: float = 1.0
 
 
 def resolve(
@@ -102,7 +107,7 @@ def resolve(
     for about in sorted(by_about):
         chain = sorted(by_about[about], key=lambda one: one.nearness)
         winner = chain[-1]
-        trace = [Step(one.level, one.place, one.template, one.values, one is winner) for one in chain]
+        trace = [Step(one.level, one.place, one.template, one.values, one is winner, one.template_id) for one in chain]
         (off if winner.off else holding).append((winner, trace))
     return holding, off
 
@@ -115,4 +120,5 @@ def effective(winner: Candidate, trace: list[Step]) -> EffectiveLimit:
         record.dataset, record.field, record.item, record.comparison, record.rate,
         record.warning_raise, record.warning_clear, record.critical_raise, record.critical_clear,
         record.hold, record.n, record.m, record.no_data, winner.limit_id, origin, trace,
+        record.trend, record.full_at,
     )  # fmt: skip

@@ -1,0 +1,186 @@
+"""What a template would do before it is saved: which hosts get other limits, and what would be raised by the newest figures.
+
+The change is made in a savepoint and taken back, so the answer is what saving does. The newest figures come with one request to
+Elasticsearch, however many hosts there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.database import db
+from ezadmin_cmdb.describe import services as described
+from ezadmin_cmdb.elastic import Elastic
+from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.rights.permissions import METRICS_VIEW
+from ezadmin_cmdb.thresholds.description import TEMPLATE
+from ezadmin_cmdb.thresholds.inheritance import About, Candidate
+from ezadmin_cmdb.thresholds.models import ThresholdTemplate
+from ezadmin_cmdb.thresholds.places import Places
+from ezadmin_wire.limits import ITEM_FIELDS, item_name
+from ezadmin_wire.names import Names
+
+HOSTS_AT_ONCE = 500
+ITEMS_MOST = 100
+"""Items of a host that are looked at: with the hosts at once it stays below what Elasticsearch counts in one search."""
+NEWEST = "now-150s"
+"""What leaves once a minute is never older."""
+SHOWN = 100
+
+
+@dataclass
+class Fires:
+    """A figure that would be raised now."""
+
+    host_id: str
+    host: str
+    field: str
+    item: str
+    value: float
+    state: str
+
+
+@dataclass
+class Preview:
+    """``hosts``: names by ids of those that get other limits, those that the actor may see, ``changed``: how many in all;
+    ``fires``: what of them would be raised now; ``trends``: limits that need hours of samples, which are not looked at."""
+
+    changed: int
+    hosts: dict[str, str]
+    fires: list[Fires] = field(default_factory=list)
+    trends: int = 0
+
+
+def preview(
+    actor: Actor, elastic: Elastic, names: Names, template_id: int | None, values: Mapping[str, Any]
+) -> Preview:
+    """What saving these values would do. Raises as saving does, and ElasticUnavailable."""
+    before = _resolved(Places(db.session))
+    savepoint = db.session.begin_nested()
+    try:
+        if template_id is None:
+            described.create(actor, TEMPLATE, values)
+        else:
+            template: ThresholdTemplate = described.find_to_change(actor, TEMPLATE, template_id)
+            described.update(actor, TEMPLATE, template, values)
+        after = _resolved(Places(db.session))
+    finally:
+        savepoint.rollback()
+        db.session.expire_all()
+    changed: dict[str, list[Candidate]] = {}
+    for host_id, limits in after.items():
+        old = before.get(host_id, {})
+        other = [one for about, one in limits.items() if about not in old or old[about].values != one.values]
+        if other or old.keys() - limits.keys():
+            changed[host_id] = other
+    mine = hosts.visible(actor, METRICS_VIEW).with_only_columns(Host.id, Host.name).where(Host.id.in_(changed))
+    seen = {row.id: row.name for row in db.session.execute(mine.order_by(Host.name))}
+    trends = {one.limit_id for limits in changed.values() for one in limits if one.record.trend}
+    found = Preview(len(changed), seen, trends=len(trends))
+    found.fires = _fires(elastic, names, {host_id: changed[host_id] for host_id in seen}, seen)
+    return found
+
+
+def _resolved(places: Places) -> dict[str, dict[About, Candidate]]:
+    return {
+        host.host_id: {winner.about: winner for winner, _trace in places.resolved(host)[0]}
+        for host in places.standings()
+    }
+
+
+def _fires(
+    elastic: Elastic, names: Names, changed: Mapping[str, list[Candidate]], titles: Mapping[str, str]
+) -> list[Fires]:
+    wanted: dict[tuple[str, str, bool], dict[str, list[Candidate]]] = {}
+    for host_id, limits in changed.items():
+        for one in limits:
+            if not one.record.trend:
+                key = (one.record.dataset, one.record.field, one.record.rate)
+                wanted.setdefault(key, {}).setdefault(host_id, []).append(one)
+    questions = []
+    for (dataset, figure, rate), by_host in wanted.items():
+        ids = sorted(by_host)
+        for start in range(0, len(ids), HOSTS_AT_ONCE):
+            body = _question(dataset, figure, ids[start : start + HOSTS_AT_ONCE], 2 if rate else 1)
+            questions.append((dataset, figure, rate, by_host, body))
+    if not questions:
+        return []
+    found = []
+    answers = elastic.searches(f"{names.prefix}-metrics-*", [body for *_rest, body in questions])
+    for (dataset, figure, rate, by_host, _body), answer in zip(questions, answers, strict=True):
+        for bucket in answer.get("aggregations", {}).get("hosts", {}).get("buckets", []):
+            for item, value in _figures(dataset, figure, rate, bucket):
+                for one in by_host.get(bucket["key"], ()):
+                    state = _state(one, item, value)
+                    if state is not None:
+                        found.append(Fires(bucket["key"], titles[bucket["key"]], figure, item, value, state))
+    return sorted(found, key=lambda one: (one.state, one.host, one.field, one.item))
+
+
+def _question(dataset: str, figure: str, host_ids: list[str], samples: int) -> dict[str, Any]:
+    names = ITEM_FIELDS.get(dataset, ())
+    newest: dict[str, Any] = {
+        "newest": {
+            "top_hits": {
+                "size": samples,
+                "sort": [{"@timestamp": "desc"}],
+                "_source": False,
+                "docvalue_fields": [{"field": "@timestamp", "format": "epoch_millis"}, figure, *names],
+            }
+        }
+    }
+    if names:
+        newest = {"items": {"terms": {"field": names[-1], "size": ITEMS_MOST}, "aggs": newest}}
+    return {
+        "size": 0,
+        "query": {
+            "bool": {
+                "filter": [
+                    {"terms": {"host.id": host_ids}},
+                    {"term": {"event.dataset": dataset}},
+                    {"range": {"@timestamp": {"gte": NEWEST}}},
+                    {"exists": {"field": figure}},
+                ]
+            }
+        },
+        "aggs": {"hosts": {"terms": {"field": "host.id", "size": len(host_ids)}, "aggs": newest}},
+    }
+
+
+def _figures(dataset: str, figure: str, rate: bool, bucket: Mapping[str, Any]) -> list[tuple[str, float]]:
+    names = ITEM_FIELDS.get(dataset, ())
+    found = []
+    for one in bucket["items"]["buckets"] if names else [bucket]:
+        hits = [hit["fields"] for hit in one["newest"]["hits"]["hits"]]
+        item = item_name(dataset, tuple(hits[0][name][0] for name in names))
+        values = [float(hit[figure][0]) for hit in hits]
+        if not rate:
+            found.append((item, values[0]))
+        elif len(hits) == 2:
+            seconds = (int(hits[0]["@timestamp"][0]) - int(hits[1]["@timestamp"][0])) / 1000
+            if seconds > 0:
+                found.append((item, (values[0] - values[1]) / seconds))
+    return found
+
+
+def _state(one: Candidate, item: str, value: float) -> str | None:
+    record = one.record
+    if not wildcard(record.item)(item):
+        return None
+    sign = 1 if record.comparison == "above" else -1
+    for state, limit in (("critical", record.critical_raise), ("warning", record.warning_raise)):
+        if limit is not None and sign * value >= sign * limit:
+            return state
+    return None
+
+
+def wildcard(pattern: str) -> Callable[[str], bool]:
+    """Whether a text matches a pattern with * and ?, as the pipeline matches."""
+    parts = {"*": ".*", "?": "."}
+    expression = re.compile("".join(parts.get(char) or re.escape(char) for char in pattern), re.DOTALL)
+    return lambda text: expression.fullmatch(text) is not None
