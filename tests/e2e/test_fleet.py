@@ -1,4 +1,4 @@
-"""The page of all hosts in a browser, on figures in the real Elasticsearch.
+"""The page of all hosts, and that of one as text, in a browser, on figures in the real Elasticsearch.
 
 ``EZADMIN_FLEET_HOSTS`` (default 300) of them; with 5000 and ``-s`` it tells how large the rows are and how long all takes.
 """
@@ -7,38 +7,47 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from ezadmin_testing import fleet_figures
+from ezadmin_testing import fleet_figures, log_events
 from ezadmin_testing.described import KIM, PASSWORD, application, empty, sign_in
 from ezadmin_testing.fleet_figures import host_id
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import select
 
 from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.accounts import tokens
+from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.describe.description import find
+from ezadmin_cmdb.hosts.board import columns
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.limits import services as limits
 from ezadmin_wire.config import LimitRecord
 from ezadmin_wire.names import Names
+from ezadmin_wire.times import format_time
 
 HOSTS = int(os.environ.get("EZADMIN_FLEET_HOSTS", "300"))
-SILENT, NEVER = 20, 21
+SILENT, NEVER, OLD = 20, 21, 22
+REPORTING = [one for one in range(HOSTS) if one not in (SILENT, NEVER, OLD)]
 LANGUAGES = {"en": "en-US", "ko": "ko-KR"}
 CPU, USED = "system.cpu.total.norm.pct", "system.filesystem.used.pct"
 
 
 @pytest.fixture(scope="module")
 def app(stack: Any, module_names: Names, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    reporting = [one for one in range(HOSTS) if one not in (SILENT, NEVER)]
-    fleet_figures.send(stack.elasticsearch, module_names, reporting, ticks=12 if HOSTS > 1000 else 2)
+    fleet_figures.send(stack.elasticsearch, module_names, REPORTING, ticks=12 if HOSTS > 1000 else 2)
+    fleet_figures.send(stack.elasticsearch, module_names, [OLD], age=600)
     more = {"kafka": stack.kafka, "elasticsearch": stack.elasticsearch, "names": module_names}
     with application(database, tmp_path_factory.mktemp("web"), **more) as app:
         empty(app)
@@ -56,9 +65,7 @@ def app(stack: Any, module_names: Names, database: str, tmp_path_factory: pytest
 @pytest.fixture
 def fresh(stack: Any, module_names: Names) -> None:
     """Figures are good for two minutes and a half: on a slow machine they are sent anew."""
-    fleet_figures.send(
-        stack.elasticsearch, module_names, [one for one in range(HOSTS) if one not in (SILENT, NEVER)], age=0
-    )
+    fleet_figures.send(stack.elasticsearch, module_names, REPORTING, age=0)
 
 
 @pytest.fixture
@@ -109,7 +116,9 @@ def test_rows_are_small_and_judged_by_their_limits(app: Flask) -> None:
     assert found["total"] == len(found["rows"]) == HOSTS
     assert len(answer.data) / HOSTS < 200, "bytes a host"
     rows = {row[0]: row for row in found["rows"]}
-    assert {rows[host_id(one)][2] for one in (SILENT, NEVER)} == {"unknown"}
+    notes = {one: found["texts"][rows[host_id(one)][3]] for one in (SILENT, NEVER, OLD)}
+    assert notes == {SILENT: "Silent", NEVER: "Never reported", OLD: "It reports, but sends no figures"}
+    assert {rows[host_id(one)][2] for one in notes} == {"unknown"}
     hot, warm, full, good = (rows[host_id(one)] for one in (5, 6, 7, 8))
     assert (hot[2], hot[7][0], hot[6][0]) == ("critical", "c", 0.97)
     assert hot[5] >= 2 > warm[5] >= 1 > good[5] > 0
@@ -154,8 +163,8 @@ def test_nearest_to_a_threshold_first_and_every_column_sorts(open_page: Callable
     page.reload()
     expect(rows.nth(0)).to_have_attribute("data-id", host_id(HOSTS - 1))
     page.click("#fleet-counts [data-only=unknown]")
-    expect(rows).to_have_count(2)
-    assert {one.get_attribute("data-id") for one in rows.all()} == {host_id(SILENT), host_id(NEVER)}
+    expect(rows).to_have_count(3)
+    assert {one.get_attribute("data-id") for one in rows.all()} == {host_id(one) for one in (SILENT, NEVER, OLD)}
 
 
 @pytest.mark.usefixtures("fresh")
@@ -184,16 +193,93 @@ def test_it_renews_itself_where_one_is(open_page: Callable[..., Page]) -> None:
 
 
 @pytest.mark.usefixtures("fresh")
+def test_a_host_as_text(app: Flask) -> None:
+    with app.app_context(), unit_of_work():
+        user = db.session.scalars(select(User).where(User.name == "kim")).one()
+        secret = tokens.create(KIM, user, "curl", ["metrics.view", "host.view"])[1]
+        wrong = tokens.create(KIM, user, "other", ["host.view"])[1]
+        db.session.get_one(Host, host_id(5)).name = "서울\x1b[31m-5\n[OK]"
+    client = app.test_client()
+    head = {"Authorization": f"Bearer {secret}"}
+    answer = client.get(f"/api/v1/hosts/{host_id(5)}/text", headers=head)
+    assert answer.status_code == 200, answer.text
+    assert answer.content_type == "text/plain; charset=utf-8"
+    lines = answer.text.splitlines()
+    assert lines[0] == "서울[ESC][31m-5⏎[OK]  [Critical]", "nothing in a name takes effect, or makes a line of its own"
+    assert "\x1b" not in answer.text
+    said = "!! cpu.total.norm.pct  97.0%  warning ≥ 80.0%, critical ≥ 90.0% · cpu (all hosts)"
+    assert said in lines
+    assert [line for line in lines if line.startswith("!! cpu.total.norm.pct") and line != said], "and in its place"
+    assert not any(line != line.rstrip() for line in lines)
+    full = client.get(f"/api/v1/hosts/{host_id(7)}/text?width=80", headers=head).text.splitlines()
+    assert any(line.startswith("!  /var used.pct") for line in full), full
+    assert max(map(columns, full)) <= 80
+    table = [line for line in full if line.startswith(("/ ", "/var"))]
+    assert [len(line) for line in table] == [len(table[0])] * 2, "columns are aligned"
+    assert table[1].endswith("! 93.0%")
+    old = client.get(f"/api/v1/hosts/{host_id(OLD)}/text", headers=head).text
+    assert "[No data]" in old
+    assert re.search(r"^\? +cpu.total.norm.pct +22.0%", old, re.MULTILINE), "old figures are marked"
+    assert client.get(f"/api/v1/hosts/{host_id(5)}/text?width=3", headers=head).status_code == 422
+    refused = client.get(f"/api/v1/hosts/{host_id(5)}/text", headers={"Authorization": f"Bearer {wrong}"})
+    assert refused.status_code == 403
+    signed_in = sign_in(app, "kim")
+    korean = signed_in.get(f"/hosts/{host_id(5)}/text", headers={"Accept-Language": "ko"}).text
+    assert korean.splitlines()[0].endswith("[심각]"), korean[:200]
+    assert columns("서울 a\u0301") == 6
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_host_page_marks_its_figures_and_says_what_happened(
+    open_page: Callable[..., Page], stack: Any, module_names: Names
+) -> None:
+    one = {"host.id": host_id(6), "host.name": "web-0006"}
+    log_events.write(stack.elasticsearch, module_names, [{**one, "message": "<i>disk</i> fails", "log.level": "error"}])
+    now = format_time(datetime.now(UTC))
+    alert = {
+        **one, "@timestamp": now, "event.kind": "alert", "event.dataset": "alert.threshold", "rule.id": "cpu",
+        "alert.state": "warning", "message": "CPU is at 85 %",
+    }  # fmt: skip
+    answer = httpx.post(
+        f"{stack.elasticsearch}/{module_names.alerts_index(now)}/_doc?refresh=true", json=alert, timeout=30
+    )
+    assert answer.status_code == 201, answer.text
+    page = open_page(f"/hosts/{host_id(6)}")
+    cpu = page.locator('#all .board [data-field="system.cpu.total.norm.pct"]')
+    expect(cpu).to_have_class("state-warning")
+    expect(cpu).to_have_attribute("title", "warning ≥ 80.0%, critical ≥ 90.0% · cpu (all hosts)")
+    assert "!  cpu.total.norm.pct" in page.locator(".board").inner_text(), "the mark is text"
+    expect(page.locator(".board-head [data-state]")).to_have_text("Warning")
+    happened = page.locator(".events .event")
+    expect(happened.filter(has_text="CPU is at 85 %")).to_have_attribute("data-kind", "alert")
+    expect(happened.filter(has_text="<i>disk</i> fails")).to_have_attribute("data-kind", "event")
+    times = [mark.get_attribute("datetime") for mark in page.locator(".events time").all()]
+    assert times == sorted(times, reverse=True)
+    page.goto(f"/hosts/{host_id(6)}?kiosk=1")
+    expect(page.locator(".topbar")).to_be_hidden()
+    expect(page.locator(".kiosk-head [data-state]")).to_have_text("Warning")
+    with page.expect_response("**/live?kiosk=1") as answered:
+        page.evaluate("htmx.ajax('GET', document.getElementById('kiosk').getAttribute('hx-get'), '#kiosk')")
+    assert answered.value.ok
+    expect(page.locator(".kiosk-head h1")).to_have_text("web-0006")
+
+
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
     ("language", "scheme", "width"), [("en", "light", 1280), ("ko", "dark", 1280), ("ko", "light", 360)]
 )
 def test_it_is_accessible_and_fits(open_page: Callable[..., Page], language: str, scheme: str, width: int) -> None:
     page = open_page("/fleet/", language, scheme, width)
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
-    if folder := os.environ.get("EZADMIN_SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"fleet-{language}-{scheme}-{width}.png")
+    host = f"/hosts/{host_id(7)}"
+    for name, path in [("fleet", "/fleet/"), ("host-text", host), ("kiosk", f"{host}?kiosk=1")]:
+        if name != "fleet":
+            page.goto(path)
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, name
+        if folder := os.environ.get("EZADMIN_SCREENSHOTS"):
+            shot = Path(folder) / f"{name}-{language}-{scheme}-{width}.png"
+            page.screenshot(path=shot, full_page=name == "host-text")
 
 
 @pytest.mark.skipif(HOSTS < 1000, reason="a measurement, for EZADMIN_FLEET_HOSTS=5000")
@@ -201,7 +287,8 @@ def test_it_is_accessible_and_fits(open_page: Callable[..., Page], language: str
 def test_how_soon_it_is_usable(open_page: Callable[..., Page]) -> None:
     page = open_page()
     for _ in range(3):
-        page.reload()
+        page.goto("about:blank")
+        page.goto("/fleet/")
         page.wait_for_selector("#fleet[data-ready]")
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
         rows = page.evaluate(

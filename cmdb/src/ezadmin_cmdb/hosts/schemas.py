@@ -6,6 +6,9 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
+WIDTH, WIDTH_MIN, WIDTH_MAX = 120, 40, 400
+"""Columns of the text of a host's figures."""
+
 
 class AddressSchema(Schema):
     """An address."""
@@ -49,6 +52,15 @@ class LatestSchema(Schema):
     dataset = fields.String()
     time = fields.AwareDateTime(format="iso")
     items = fields.List(fields.Nested(ItemSchema))
+
+
+class TextQuerySchema(Schema):
+    """How wide a host's text is."""
+
+    width = fields.Integer(
+        load_default=WIDTH, validate=validate.Range(WIDTH_MIN, WIDTH_MAX),
+        metadata={"description": "columns of the terminal"},
+    )  # fmt: skip
 
 
 class EventQuerySchema(Schema):

@@ -9,26 +9,29 @@ from flask_babel import gettext as _
 from flask_babel import ngettext
 from werkzeug.wrappers import Response
 
-from ezadmin_cmdb.database import db
+from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.describe import pages
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
 from ezadmin_cmdb.errors import Invalid
-from ezadmin_cmdb.events import services as events
+from ezadmin_cmdb.hosts import board, own_parts, policies, services, timeline, values
 from ezadmin_cmdb.hosts import drifts as drift_services
-from ezadmin_cmdb.hosts import own_parts, policies, services, values
 from ezadmin_cmdb.hosts.description import HOST
 from ezadmin_cmdb.hosts.drifts import DRIFT, DRIFT_VIEW
 from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.hosts.schemas import WIDTH, WIDTH_MAX, WIDTH_MIN
 from ezadmin_cmdb.metrics import presentation
 from ezadmin_cmdb.metrics import services as metrics
 from ezadmin_cmdb.rights.permissions import EVENTS_VIEW, METRICS_VIEW
 from ezadmin_cmdb.settings import Settings
+from ezadmin_cmdb.thresholds import judging
+from ezadmin_cmdb.thresholds import services as thresholds
+from ezadmin_cmdb.thresholds.explaining import limit_text
 from ezadmin_cmdb.web.access import needs
+from ezadmin_cmdb.web.formats import moment
 from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint("hosts", __name__, url_prefix="/hosts")
 drifts = Blueprint("drifts", __name__, url_prefix="/drifts")
-EVENTS_SHOWN = 50
 pages.add(bp, HOST, [action for action in pages.actions(HOST) if action != "show"])
 pages.add(drifts, DRIFT, pages.actions(DRIFT))
 
@@ -41,8 +44,10 @@ def _settings() -> Settings:
 @bp.get("/<object_id>")
 @needs(services.HOST_VIEW)
 def show(object_id: str) -> str:
-    """One host."""
+    """One host; with ``kiosk`` only its figures, large, for a screen on a wall."""
     host = services.find(current_actor(), object_id)
+    if request.args.get("kiosk") == "1":
+        return render_template("hosts/kiosk.html", host=host, liveness=services.liveness(host), **_live(host))
     return render_template(
         "hosts/show.html", host=host, liveness=services.liveness(host), grafana=_settings().grafana_url,
         may_change=services.may(current_actor(), services.HOST_CHANGE, host), d=HOST, explained=values.explain(host),
@@ -116,9 +121,32 @@ def count() -> str:
 @bp.get("/<object_id>/live")
 @needs(services.HOST_VIEW)
 def live(object_id: str) -> str:
-    """The part of a host's page that renews itself: figures and events."""
+    """The part of a host's page that renews itself: figures, and what happened."""
     host = services.find(current_actor(), object_id)
-    return render_template("hosts/_live.html", host=host, **_live(host))
+    template = "hosts/_kiosk.html" if request.args.get("kiosk") == "1" else "hosts/_live.html"
+    return render_template(template, host=host, liveness=services.liveness(host), **_live(host))
+
+
+@bp.get("/<uuid:object_id>/text")
+@needs(METRICS_VIEW)
+def text(object_id: object) -> Response:
+    """All figures of a host as plain text, for the signed-in; with a token, see the API."""
+    return plain_text(str(object_id))
+
+
+def plain_text(object_id: str) -> Response:
+    """All figures of a host as plain text of ``width`` columns. Raises NotFound, Forbidden, ElasticUnavailable."""
+    host = services.find(current_actor(), object_id, METRICS_VIEW)
+    width = min(max(request.args.get("width", WIDTH, int), WIDTH_MIN), WIDTH_MAX)
+    found = metrics.latest(elastic(), _settings().names, host.id)
+    judge = judging.Judge(thresholds.effective(db.session, [host.id]).get(host.id, ()))
+    made = board.board(found, judge, utc_now(), width)
+    system = " ".join(one for one in (host.os_name, host.os_version) if one)
+    said = [system, moment(max((one.time for one in found), default=None))]
+    answer = Response(board.text([*board.header(host.name, made.state, said), *made.lines]))
+    answer.content_type = "text/plain; charset=utf-8"
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 def _live(host: Host) -> dict[str, Any]:
@@ -126,16 +154,21 @@ def _live(host: Host) -> dict[str, Any]:
     figures, logs = (services.may(actor, permission, host) for permission in (METRICS_VIEW, EVENTS_VIEW))
     try:
         found = metrics.latest(elastic(), names, host.id) if figures else []
-        recent = events.recent(elastic(), names, host.id, EVENTS_SHOWN) if logs else []
+        happened = timeline.of_host(elastic(), names, host.id, figures, logs)
     except ElasticUnavailable as error:
-        return {"missing": str(error), "figures": figures, "logs": logs}
+        return {"missing": str(error), "figures": figures, "logs": logs, "happened": timeline.changes(host.id)}
+    judge = judging.Judge(thresholds.effective(db.session, [host.id]).get(host.id, ()) if found else ())
     return {
         "missing": None,
         "figures": figures,
         "logs": logs,
         "newest": max((one.time for one in found), default=None),
         "values": presentation.host_values(found),
-        "groups": presentation.groups(found),
         "tables": presentation.tables(found),
-        "events": recent,
+        "judge": judge,
+        "limit_text": limit_text,
+        "marks": judging.MARKS,
+        "fresh": any(utc_now() - one.time <= services.SILENT_AFTER for one in found),
+        "board": board.board(found, judge, utc_now()),
+        "happened": happened,
     }

@@ -10,6 +10,7 @@ from flask_babel import lazy_gettext as _l
 
 from ezadmin_cmdb.metrics.fields import HOST_DATASET, Field, datasets
 from ezadmin_cmdb.metrics.services import Item, Latest
+from ezadmin_wire.limits import ITEM_FIELDS, item_name
 
 GROUPS: dict[str, Any] = {
     "cpu": _l("CPU"),
@@ -98,9 +99,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """An item's line of a table: its name, and its values by column."""
+    """An item's line of a table: its name, that by which limits know it, and its values by column."""
 
     name: str
+    item: str
     values: list[Any]
     figures: list[Figure]
 
@@ -176,13 +178,24 @@ def _table(one: Latest) -> Table:
     ]
     items = sorted(one.items, key=lambda item: -item.values.get(BUSY, 0)) if one.dataset == PROCESSES else one.items
     rows = [
-        Row(_name(item), [item.values.get(column.field.name) for column in columns], _figures(one.dataset, item))
+        Row(
+            item_title(item),
+            item_of(item, one.dataset),
+            [item.values.get(column.field.name) for column in columns],
+            _figures(one.dataset, item),
+        )
         for item in items
     ]
     return Table(one.dataset, TITLES.get(one.dataset, one.dataset), one, columns, rows)
 
 
-def _name(item: Item) -> str:
+def item_of(item: Item, dataset: str) -> str:
+    """The name by which limits know an item."""
+    names = ITEM_FIELDS.get(dataset, ())
+    return item_name(dataset, tuple(item.dimensions.get(name, item.values.get(name, "")) for name in names))
+
+
+def item_title(item: Item) -> str:
     """A file system is known by where it is mounted, a process by name and number, the rest by its one name."""
     if "process.entity_id" in item.dimensions:
         return f"{item.values.get('process.name', '')} {item.values.get('process.pid', '')}"
