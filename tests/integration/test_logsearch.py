@@ -32,6 +32,7 @@ from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
 from ezadmin_cmdb.errors import Forbidden, Invalid, NotFound
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.logsearch import export, rollups, services, values
+from ezadmin_cmdb.logsearch import fields as known
 from ezadmin_cmdb.logsearch.query import QueryError, parse
 from ezadmin_cmdb.logsearch.services import HostScope, Search
 from ezadmin_cmdb.logsearch.times import Period
@@ -180,6 +181,38 @@ def test_an_expensive_query_within_the_limits_is_answered(es: Elastic, module_na
     ]
     for text in expensive:
         assert services.search(es, module_names, wanted(text), key=KEY).health.whole
+
+
+VALUES = [
+    "a", "A*", "*b*", "*a*b*a*b*a*b*", "ab" * 100, "ab" * 99 + "*", "*" + "*".join(["연결" * 13] * 7), "연" * 200,
+    '""', '" "', '"연 결"', "?",
+    "0", "-1", "1.5", "+3", "32768", "2147483647", "2147483648", "-2147483649",
+    "9223372036854775807", "99999999999999999999", "1e30",
+    "true", "error", "10.0.0.1", "::1", "10.0.0.0/8", "2001\\:db8\\:\\:/32",
+    "now-1h", "now/d", "1970-01-01", "9999-12-31", "now+999999w",
+    "\x00", "{}", "\\\\", "\\*", '"*"', "a\\:b",
+]  # fmt: skip
+
+
+def test_elasticsearch_takes_all_that_we_let_through(es: Elastic, module_names: Names) -> None:
+    """A field of every type with every kind of value, compared in every way: refused by us, with the place of it, or answered."""
+    of_each_type = {(one.type, one.limit, one.searchable): name for name, one in known.KNOWN.items()}
+    for field in [*of_each_type.values(), "log.level", "labels.a.b", None]:
+        taken = []
+        for value in VALUES:
+            ways = [value] if field is None else [
+                f"{field}: {value}", f"{field} > {value}", f"{field} <= {value}", f"{field}: [{value} to *]"
+            ]  # fmt: skip
+            for text in ways:
+                try:
+                    services.condition(es, module_names, wanted(text))
+                except QueryError:
+                    continue
+                taken.append(text)
+        assert taken or field in ("error.stack_trace", "system.processes.list")
+        for n in range(0, len(taken), 12):
+            text = " or ".join(taken[n : n + 12])
+            assert services.search(es, module_names, wanted(text), size=1, key=KEY).health.whole, text
 
 
 @pytest.mark.parametrize("sort", ["desc", "asc"])

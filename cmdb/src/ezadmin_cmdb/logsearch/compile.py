@@ -19,6 +19,8 @@ from ezadmin_wire.levels import LEVELS, UNKNOWN
 Dsl = dict[str, Any]
 MESSAGE, LEVEL = "message", "log.level"
 EXPANSIONS_MAX = 1000
+PATTERN_MAX, ASTERISKS_MAX = 200, 8
+"""Elasticsearch refuses patterns that are more costly."""
 _HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 _BREAKS = re.compile(r"[^\w*.:',]+", re.UNICODE)
 """What surely parts words in a text: its analyzer keeps dots, colons and the like within a word."""
@@ -63,6 +65,13 @@ class _Compiler:
         return found
 
     def _match(self, node: Match) -> Dsl:
+        found = node.value
+        if (found.wild or (not found.quoted and _HANGUL.search(found.text))) and (
+            len(found.text) > PATTERN_MAX or len(found.segments) > ASTERISKS_MAX + 1
+        ):
+            text = _("A value with asterisks, or in Korean, has at most %(n)d characters and %(m)d asterisks.", n=PATTERN_MAX,
+                     m=ASTERISKS_MAX)  # fmt: skip
+            raise QueryError("too_long_pattern", text, found.place.position, found.place.length)
         if node.field is None:
             return _any([_text(MESSAGE, node.value)]) if node.value.anything else _text(MESSAGE, node.value)
         field, value = self._field(node.field, node.place), node.value
@@ -122,6 +131,11 @@ class _Compiler:
         if field.type not in (known.NUMBER, known.IP):
             text = _("%(field)s has no order: only numbers, times, addresses and levels have.", field=field.name)
             raise _wrong("no_order", field, value, text)
+        if field.type == known.IP and "/" in value.text:
+            text = _(
+                "A network is written %(field)s: %(value)s; addresses are compared.", field=field.name, value=value.text
+            )
+            raise _wrong("value", field, value, text)
 
     def _time(self, field: LogField, value: Value) -> tuple[str, str]:
         try:
@@ -138,8 +152,12 @@ class _Compiler:
             text = _("%(value)s is no value of %(field)s, which takes %(wanted)s.", value=value.text, field=field.name,
                      wanted=wanted())  # fmt: skip
             raise _wrong("value", field, value, text) from None
-        if field.whole and isinstance(found, float) and found.is_integer():
-            return int(found)
+        if field.type == known.NUMBER:
+            if not -field.limit <= found < field.limit:
+                text = _("%(value)s is too large for %(field)s.", value=value.text, field=field.name)
+                raise _wrong("value", field, value, text)
+            if field.whole and isinstance(found, float) and found.is_integer():
+                return int(found)
         return found
 
 

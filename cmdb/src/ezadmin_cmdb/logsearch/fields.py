@@ -13,8 +13,10 @@ from ezadmin_cmdb.elastic import Elastic
 from ezadmin_wire.names import Names
 
 KEYWORD, TEXT, DATE, NUMBER, BOOLEAN, IP, FLATTENED = "keyword", "text", "date", "number", "boolean", "ip", "flattened"
-_NUMBERS = ("long", "integer", "short", "byte", "unsigned_long", "double", "float", "half_float", "scaled_float")
-_WHOLE = _NUMBERS[:5]
+_WHOLE = {"long": 63, "integer": 31, "short": 15, "byte": 7, "unsigned_long": 64}
+"""Types of whole numbers, and how many bits they have beside the sign."""
+_FRACTIONS = {"double": 1e308, "float": 3e38, "half_float": 65504.0, "scaled_float": 9e15}
+"""Other types of numbers, and how large they are at most."""
 _SECONDS = 60.0
 """So long the fields that Elasticsearch named are believed."""
 ALIASES = {
@@ -33,13 +35,14 @@ ALIASES = {
 class LogField:
     """A field. ``type``: keyword, text, date, number, boolean, ip or flattened (which has fields of any name within).
 
-    ``searchable`` False: it is only shown. ``whole``: numbers without fraction.
+    ``searchable`` False: it is only shown. ``whole``: numbers without fraction; ``limit``: numbers are below it, either way.
     """
 
     name: str
     type: str
     searchable: bool = True
     whole: bool = False
+    limit: float = 0
 
     @property
     def countable(self) -> bool:
@@ -57,8 +60,10 @@ def of_mapping(properties: Mapping[str, Mapping[str, Any]]) -> dict[str, LogFiel
 
 
 def _field(name: str, kind: str, searchable: bool) -> LogField | None:
-    if kind in _NUMBERS:
-        return LogField(name, NUMBER, searchable, kind in _WHOLE)
+    if kind in _WHOLE:
+        return LogField(name, NUMBER, searchable, True, 1 << _WHOLE[kind])
+    if kind in _FRACTIONS:
+        return LogField(name, NUMBER, searchable, False, _FRACTIONS[kind])
     kind = {"date_nanos": DATE, "constant_keyword": KEYWORD, "wildcard": KEYWORD, "match_only_text": TEXT}.get(
         kind, kind
     )
@@ -129,9 +134,9 @@ def _known() -> dict[str, LogField]:
             ezadmin.command.reason ezadmin.command.actor ezadmin.command.digest ezadmin.chain.hash ezadmin.chain.previous
             tags""",
         "date": "@timestamp event.created event.ingested event.edited_at event.start event.end",
-        "long": """event.sample_rate event.count log.offset log.syslog.priority log.syslog.facility.code
-            log.syslog.severity.code process.pid http.response.status_code system.processes.count ezadmin.command.attempt
-            ezadmin.chain.number""",
+        "long": "event.count log.offset process.pid system.processes.count ezadmin.chain.number",
+        "integer": """event.sample_rate log.syslog.priority log.syslog.facility.code log.syslog.severity.code
+            http.response.status_code ezadmin.command.attempt""",
         "text": "message error.message",
         "boolean": "log.truncated system.processes.complete",
         "ip": "source.ip client.ip",
