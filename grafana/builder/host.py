@@ -60,6 +60,7 @@ def build() -> dashboard.Dashboard:
     made.description("호스트 한 대의 모든 수치와 이벤트. All figures and events of one host.")
     made.time("now-1h", "now").refresh("30s").timezone("browser").tooltip(model.DashboardCursorSync.CROSSHAIR)
     made.link(variables.other_dashboards())
+    made.link(variables.same_hosts())
     made.link(
         variables.link(
             "Logs",

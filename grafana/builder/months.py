@@ -60,9 +60,8 @@ def build() -> dashboard.Dashboard:
             _filesystems("Inodes", "inode 사용률의 추세.", "Share of inodes in use.", highest(INODES), **SHARE),
             _graph("Processes", "프로세스 수의 추세.", "Processes, mean.", mean("system.process.summary.total")),
         ])],
-        scoped=False,
+        source=METRICS_HOUR,
         chosen=[
-            *variables.scope(METRICS_HOUR),
             variables.item("mount", MOUNT, of("system.filesystem"), "Mount", METRICS_HOUR),
             variables.interval(("1h", "6h", "1d", "7d"), "1h"),
         ],

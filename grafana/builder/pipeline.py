@@ -57,7 +57,7 @@ def build() -> dashboard.Dashboard:
             panels.event_list("Warnings and errors", "파이프라인의 경고와 오류.", "Warnings and errors of the pipeline.",
                               events("A", LOGS, "event.dataset:pipeline.log", 100), height=9),
         ])],
-        scoped=False,
+        source=None,
     )  # fmt: skip
 
 

@@ -33,19 +33,23 @@ def build(
     sections: Sections,
     *,
     chosen: Iterable[Any] = (),
-    scoped: bool = True,
+    source: str | None = METRICS,
     since: str = "now-1h",
     refresh: str = "30s",
     averaged: bool = True,
 ) -> dashboard.Dashboard:
-    """A dashboard: its head, variables (``chosen``: of its own, after those of the scope) and panels under headings."""
-    made = dashboard.Dashboard(title).uid(uid).tags([variables.TAG]).description(f"{korean} {english}")
+    """A dashboard: its head, variables and panels under headings. ``source``: where its choice of hosts comes from, None for
+    one without; ``chosen``: variables of its own, after these."""
+    made = dashboard.Dashboard(title).uid(uid).description(f"{korean} {english}")
+    made.tags([variables.TAG, variables.SCOPED_TAG] if source else [variables.TAG])
     made.time(since, "now").refresh(refresh).timezone("browser").tooltip(model.DashboardCursorSync.CROSSHAIR)
     made.link(variables.other_dashboards())
+    if source:
+        made.link(variables.same_hosts())
     made.link(variables.link("Hosts in ezadmin", "${ezadmin_url}/hosts/", "The host list of the web application"))
     times = f"${{ezadmin_url}}/logs/?{links.TIMES}"
     made.link(variables.link("Logs in ezadmin", times, "The log search of the web application, same time"))
-    for variable in (*(variables.scope() if scoped else ()), *chosen):
+    for variable in (*(variables.scope(source) if source else ()), *chosen):
         made.with_variable(variable)
     if averaged:
         made.with_variable(variables.interval())

@@ -12,7 +12,8 @@ from builder.queries import METRICS, source
 from ezadmin_cmdb.grafana.bundle import WEB_URL
 
 TAG = "ezadmin"
-PREFIX = "ezadmin-"
+SCOPED_TAG = "ezadmin-hosts"
+"""Tag of the dashboards that have the variables of :func:`scope`."""
 FLEET = "ezadmin-fleet"
 HOST = "ezadmin-host"
 DEFAULT_WEB_URL = "http://127.0.0.1:8080"
@@ -88,6 +89,12 @@ def other_dashboards() -> dashboard.DashboardLink:
     """The menu of all ezadmin dashboards, with the time range kept."""
     link = dashboard.DashboardLink("ezadmin").type(model.DashboardLinkType.DASHBOARDS).tags([TAG])
     return link.as_dropdown(True).keep_time(True).include_vars(False).target_blank(False)
+
+
+def same_hosts() -> dashboard.DashboardLink:
+    """The menu of the dashboards of chosen hosts, with the choice and the time range kept."""
+    link = dashboard.DashboardLink("Same hosts").type(model.DashboardLinkType.DASHBOARDS).tags([SCOPED_TAG])
+    return link.as_dropdown(True).keep_time(True).include_vars(True).target_blank(False)
 
 
 def link(title: str, url: str, tooltip: str) -> dashboard.DashboardLink:
