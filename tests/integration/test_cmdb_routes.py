@@ -147,6 +147,8 @@ BY_HAND = {
     "fleet.rows GET": "host.view",
     "hosts.show GET": "host.view",
     "hosts.live GET": "host.view",
+    "hosts.text GET": "metrics.view",
+    "api.as_text GET": "metrics.view",
     "hosts.declare POST": "host.change",
     "hosts.policy_list GET": "host_policy.view",
     "hosts.change_policies POST": "host_policy.change",

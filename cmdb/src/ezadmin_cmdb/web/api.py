@@ -113,6 +113,17 @@ def latest(host_id: object) -> list[metrics.Latest]:
     return metrics.latest(elastic(), _names(), found.id)
 
 
+@bp.route("/hosts/<uuid:host_id>/text")
+@bp.arguments(hosts.TextQuerySchema, location="query")
+@bp.response(200, {"type": "string"}, content_type="text/plain", description="lines of text for a terminal")
+@needs(METRICS_VIEW)
+def as_text(query: dict[str, Any], host_id: object) -> Any:
+    """All figures of a host as plain text, each with its unit and marked by its threshold: ! warning, !! critical, ? old."""
+    from ezadmin_cmdb.hosts.views import plain_text  # it is registered after the API
+
+    return plain_text(str(host_id))
+
+
 @bp.route("/hosts/<uuid:host_id>/events")
 @bp.arguments(hosts.EventQuerySchema, location="query")
 @bp.response(200, hosts.EventSchema(many=True))
