@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from ezadmin_testing import fleet_figures, log_events
-from ezadmin_testing.described import KIM, PASSWORD, application, empty, sign_in
+from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, sign_in
 from ezadmin_testing.fleet_figures import host_id
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts import tokens
@@ -192,6 +193,30 @@ def test_it_renews_itself_where_one_is(open_page: Callable[..., Page]) -> None:
     assert "state=active" in page.url
 
 
+def test_first_steps_are_what_is_there(app: Flask) -> None:
+    with app.app_context():
+        users = db.session.scalar(select(func.count(User.id))) or 0
+    kim = sign_in(app, "kim")
+    steps = dict(re.findall(r'data-step="(\w+)" data-done="(\w+)"', kim.get("/").text))
+    several = "true" if users > 1 else "false"
+    assert steps == {"host": "true", "threshold": "true", "user": several, "grafana": "false"}
+    app.extensions["ezadmin_settings"], before = (
+        replace(app.extensions["ezadmin_settings"], grafana_url="https://grafana.example"),
+        app.extensions["ezadmin_settings"],
+    )
+    try:
+        left = dict(re.findall(r'data-step="(\w+)" data-done="(\w+)"', kim.get("/").text))
+        assert left == ({} if users > 1 else {**steps, "grafana": "true"}), "once all is done nothing is shown"
+    finally:
+        app.extensions["ezadmin_settings"] = before
+    with app.app_context(), unit_of_work():
+        accounts.create_user(KIM, "park", PASSWORD, admin=False)
+    assert "data-step" not in sign_in(app, "park").get("/").text, "nothing that one may not do"
+    hidden = kim.post("/first-steps/hide", data={"csrf_token": csrf(kim)})
+    assert hidden.status_code == 302
+    assert "data-step" not in kim.get("/").text
+
+
 @pytest.mark.usefixtures("fresh")
 def test_a_host_as_text(app: Flask) -> None:
     with app.app_context(), unit_of_work():
@@ -250,6 +275,7 @@ def test_a_host_page_marks_its_figures_and_says_what_happened(
     expect(cpu).to_have_attribute("title", "warning ≥ 80.0%, critical ≥ 90.0% · cpu (all hosts)")
     assert "!  cpu.total.norm.pct" in page.locator(".board").inner_text(), "the mark is text"
     expect(page.locator(".board-head [data-state]")).to_have_text("Warning")
+    assert page.request.get(page.locator(".board-head a[href$='/thresholds']").get_attribute("href") or "").ok
     happened = page.locator(".events .event")
     expect(happened.filter(has_text="CPU is at 85 %")).to_have_attribute("data-kind", "alert")
     expect(happened.filter(has_text="<i>disk</i> fails")).to_have_attribute("data-kind", "event")

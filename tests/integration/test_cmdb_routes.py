@@ -58,6 +58,7 @@ BY_HAND = {
     "static GET": PUBLIC,
     "status.healthz GET": PUBLIC,
     "status.home GET": SIGNED_IN,
+    "status.hide_first_steps POST": SIGNED_IN,
     "status.status GET": "status.view",
     "status.local_metrics GET": PUBLIC,
     "status.api_metrics GET": "status.view",

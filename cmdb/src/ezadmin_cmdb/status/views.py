@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from ipaddress import ip_address
 
-from flask import Blueprint, abort, current_app, g, render_template, request
+from flask import Blueprint, abort, current_app, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from ezadmin_cmdb.elastic import elastic
 from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.rights.permissions import STATUS_VIEW
-from ezadmin_cmdb.status import metrics, services
+from ezadmin_cmdb.status import firststeps, metrics, services
 from ezadmin_cmdb.web.access import needs, public, signed_in
 from ezadmin_cmdb.web.signin import current_actor
 
 bp = Blueprint("status", __name__)
+HIDDEN = "first_steps"
+"""The cookie of a browser that need not see them."""
 
 
 def look() -> services.Status:
@@ -29,7 +31,21 @@ def look() -> services.Status:
 def home() -> str:
     """The first page; without the permission to see the status, what to do."""
     found = look() if rights.may(current_actor(), STATUS_VIEW) else None
-    return render_template("status/home.html", status=found)
+    hidden = request.cookies.get(HIDDEN) == "hidden"
+    steps = [] if hidden else firststeps.of(current_actor(), current_app.extensions["ezadmin_settings"])
+    return render_template("status/home.html", status=found, first_steps=steps)
+
+
+@bp.post("/first-steps/hide")
+@signed_in
+def hide_first_steps() -> Response:
+    """Do not show the first steps in this browser again."""
+    answer = redirect(url_for("status.home"))
+    answer.set_cookie(
+        HIDDEN, "hidden", max_age=365 * 24 * 3600, samesite="Lax", httponly=True,
+        secure=bool(current_app.config["SESSION_COOKIE_SECURE"]),
+    )  # fmt: skip
+    return answer
 
 
 @bp.get("/status")
