@@ -343,6 +343,11 @@ def test_limits_from_the_command_line(installation: Installation, capsys: pytest
     ):
         assert message in run("limits", *arguments, status=status), arguments
     assert len(json.loads(run("limits", "list", "--json"))) == 1
+    assert "added: Disks: full, inodes, full soon" in run("limits", "starters")
+    assert run("limits", "starters") == ""
+    mine = json.loads(run("limits", "list", "--json"))
+    of_template = next(one["id"] for one in mine if one["id"] != "disk")
+    assert "one of a threshold template" in run("limits", "remove", of_template, status=1)
 
 
 def test_a_template_is_judged_by_and_a_host_that_moves_takes_up_what_holds_there(installation: Installation) -> None:

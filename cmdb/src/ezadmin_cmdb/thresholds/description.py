@@ -208,7 +208,10 @@ class Assignments(Rows):
 def assignment_words(row: Row) -> str:
     """An assignment in words."""
     words = place_words(row["level"], row["name"])
-    return f"{words} ({_('priority %(n)s', n=row['priority'])})" if row["level"] == "group" else words
+    if row["level"] != "group":
+        return words
+    priority = _("priority %(n)s", n=row["priority"])
+    return f"{words} ({priority})"
 
 
 @contextmanager

@@ -6,8 +6,6 @@ What is installed is a template like any other; what people changed in it is nev
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask_babel import gettext as _
 from sqlalchemy import or_, select
 
@@ -21,36 +19,36 @@ from ezadmin_cmdb.thresholds.models import ThresholdTemplate
 from ezadmin_cmdb.thresholds.rows import Row
 
 
-def _high(field: str, warning: float, critical: float | None, **more: Any) -> Row:
-    """Cleared a little below, so that what swings around a value is raised once."""
-    row: Row = {"field": field, "warning_raise": warning, "warning_clear": round(warning * 0.95, 4), **more}
-    if critical is not None:
-        row |= {"critical_raise": critical, "critical_clear": round(critical * 0.97, 4)}
-    return row
+def _high(field: str, warning: tuple[float, float], critical: tuple[float, float], hold: int = 0) -> Row:
+    """Each raised at its first value and cleared at its second, so that what swings around one is raised once."""
+    return {
+        "field": field, "warning_raise": warning[0], "warning_clear": warning[1], "critical_raise": critical[0],
+        "critical_clear": critical[1], "hold": hold,
+    }  # fmt: skip
 
 
 STARTERS: dict[str, list[Row]] = {
     "disk": [
-        _high("system.filesystem.used.pct", 0.85, 0.95),
-        _high("system.filesystem.used_files.pct", 0.85, 0.95),
+        _high("system.filesystem.used.pct", (0.85, 0.82), (0.95, 0.92)),
+        _high("system.filesystem.used_files.pct", (0.85, 0.82), (0.95, 0.92)),
         {
             "field": "system.filesystem.used.pct", "compare": "full", "full_at": 1.0, "trend": 6 * 3600,
             "warning_raise": 24, "warning_clear": 36, "critical_raise": 4, "critical_clear": 8,
         },
     ],
     "memory": [
-        _high("system.memory.actual.used.pct", 0.9, 0.97, hold=300),
-        _high("system.memory.swap.used.pct", 0.5, 0.9, hold=300),
+        _high("system.memory.actual.used.pct", (0.9, 0.87), (0.97, 0.95), 300),
+        _high("system.memory.swap.used.pct", (0.5, 0.45), (0.9, 0.85), 300),
     ],
     "cpu": [
-        _high("system.cpu.total.norm.pct", 0.9, 0.98, hold=600),
-        _high("system.load.norm.5", 2, 4, hold=300),
-        _high("system.cpu.iowait.norm.pct", 0.3, 0.6, hold=600),
-        _high("system.cpu.steal.norm.pct", 0.1, 0.3, hold=600),
+        _high("system.cpu.total.norm.pct", (0.9, 0.8), (0.98, 0.95), 600),
+        _high("system.load.norm.5", (2, 1.5), (4, 3), 300),
+        _high("system.cpu.iowait.norm.pct", (0.3, 0.2), (0.6, 0.5), 600),
+        _high("system.cpu.steal.norm.pct", (0.1, 0.05), (0.3, 0.25), 600),
     ],
     "network": [
-        _high("system.network.in.errors_per_sec", 1, 50, hold=300),
-        _high("system.network.out.errors_per_sec", 1, 50, hold=300),
+        _high("system.network.in.errors_per_sec", (1, 0.5), (50, 25), 300),
+        _high("system.network.out.errors_per_sec", (1, 0.5), (50, 25), 300),
     ],
     "silent": [{"field": "system.uptime.duration.ms", "no_data": 300}],
 }  # fmt: skip

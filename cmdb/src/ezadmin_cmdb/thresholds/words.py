@@ -10,7 +10,6 @@ from flask_babel import gettext as _
 
 from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.metrics.fields import datasets
-from ezadmin_cmdb.web import formats
 
 _DURATION = re.compile(r"([0-9]{1,9}) ?([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -112,13 +111,15 @@ def says_words(row: Mapping[str, Any]) -> str:
         up, down = row[f"{level}_raise"], row[f"{level}_clear"]
         if up is not None:
             full = _("full in %(time)s", time=value_text(up, unit, compare)) if compare == "full" else None
-            parts.append(f"{title} {full or f'{sign} {value_text(up, unit, compare)}'}")
+            says = f"{title} {full or f'{sign} {value_text(up, unit, compare)}'}"
             if down is not None:
-                parts[-1] += f" ({_('clears at %(value)s', value=value_text(down, unit, compare))})"
+                clears = _("clears at %(value)s", value=value_text(down, unit, compare))
+                says += f" ({clears})"
+            parts.append(says)
     if row["hold"]:
-        parts.append(_("for %(time)s", time=formats.duration(row["hold"] * 1000)))
+        parts.append(_("for %(time)s", time=duration_text(row["hold"])))
     if row["m"] > 1:
         parts.append(_("%(n)s of %(m)s samples", n=row["n"], m=row["m"]))
     if row["no_data"]:
-        parts.append(_("no data after %(time)s", time=formats.duration(row["no_data"] * 1000)))
+        parts.append(_("no data after %(time)s", time=duration_text(row["no_data"])))
     return ", ".join(map(str, parts))
