@@ -103,6 +103,12 @@ BY_HAND = {
     "api_threshold_actions.preview POST": "threshold_template.change",
     "api_threshold_actions.starters POST": "threshold_template.change",
     "api_threshold_actions.of_host GET": "metrics.view",
+    "alerts.show GET": "alert.view",
+    "alerts.care POST": "alert.acknowledge",
+    "api_alert_actions.history GET": "alert.view",
+    "api_alert_actions.acknowledge POST": "alert.acknowledge",
+    "api_alert_actions.reopen POST": "alert.acknowledge",
+    "api_alert_actions.comment POST": "alert.acknowledge",
     "webhooks.test POST": "webhook.change",
     "webhooks.secret POST": "webhook.change",
     "deliveries.again POST": "webhook.change",
@@ -205,6 +211,7 @@ BODIES = {
     "hosts_values.decide": {"decision": "accept", "ids": []},
     "hosts.declare": {"field": "serial", "action": "give_back"},
     "drifts.decide": {"decision": "accept"},
+    "api_alert_actions.comment": {"text": "x"},
     "api_enrolment.create_token": {"name": "x"},
     "api_threshold_actions.preview": {"name": "x", "limits": [{"field": "system.load.1", "warning_raise": 9}]},
 }
@@ -345,6 +352,8 @@ def model_of(endpoint: str) -> Description | None:
         return by_path["enrolment-tokens"]
     if blueprint == "api_datacenter":
         return by_path["racks"]
+    if blueprint == "api_alert_actions":
+        return by_path["alerts"]
     if blueprint == "api_webhook_calls":
         return by_path["deliveries" if endpoint.endswith("again") else "webhooks"]
     return by_path.get(blueprint.removeprefix("api_"))
@@ -412,7 +421,7 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
         given: dict[str, Any] = BODIES.get(endpoint, {})
         if d is not None and action == "changes" and method == "POST":
             return client.post(path, json={"change": change_of(world, d, object_id)}, headers={"X-CSRFToken": guard})
-        if d is not None and method in ("POST", "PATCH") and d.name != "command":
+        if d is not None and method in ("POST", "PATCH") and d.name not in ("command", "alert"):
             with app.app_context(), unit_of_work():
                 if method == "POST":
                     prepare(d.name, n)

@@ -13,6 +13,7 @@ from ezadmin_cmdb.accounts import models as _accounts
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts import tokens as _tokens
 from ezadmin_cmdb.accounts import users as _users
+from ezadmin_cmdb.alerts import description as _alerts
 from ezadmin_cmdb.alerts import models as _alert_models
 from ezadmin_cmdb.audit import description as _audit
 from ezadmin_cmdb.audit import models as _audit_models
@@ -78,6 +79,7 @@ MODELS = (
 DESCRIBED = (
     _host_description,
     _drifts,
+    _alerts,
     _thresholds,
     _commands,
     _configs,
@@ -133,6 +135,7 @@ def create_app(settings: Settings) -> Flask:
     """The application with pages and API; connects to nothing yet. Raises SettingsError."""
     from ezadmin_cmdb.accounts import directory, provider
     from ezadmin_cmdb.accounts import views as account_views
+    from ezadmin_cmdb.alerts import views as alert_views
     from ezadmin_cmdb.changes import views as change_views
     from ezadmin_cmdb.commands import views as command_views
     from ezadmin_cmdb.datacenter import views as datacenter_views
@@ -182,6 +185,7 @@ def create_app(settings: Settings) -> Flask:
         account_views.users,
     ):
         app.register_blueprint(blueprint)
+    app.register_blueprint(alert_views.bp)
     app.register_blueprint(command_views.bp)
     app.register_blueprint(enrolment_views.bp)
     app.register_blueprint(enrolment_views.quarantine)

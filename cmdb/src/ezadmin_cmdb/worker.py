@@ -8,6 +8,8 @@ import threading
 from types import FrameType
 
 from ezadmin_cmdb import own
+from ezadmin_cmdb.alerts.consumer import AlertConsumer
+from ezadmin_cmdb.alerts.keeper import AlertKeeper
 from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.audit.sender import AuditSender
 from ezadmin_cmdb.commands.consumer import JobConsumer
@@ -48,6 +50,8 @@ def run(settings: Settings) -> int:
         JobRunner(app, stopping),
         KeyKeeper(app, stopping),
         JobConsumer(app, settings, settings.names.jobs, stopping),
+        AlertConsumer(app, settings, settings.names.alerts, stopping),
+        AlertKeeper(app, stopping),
         CommandKeeper(app, settings.commands.keep, stopping),
     ]
     if settings.gateway.agents_kafka_users:

@@ -24,6 +24,8 @@ from ezadmin_cmdb import migrate
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import ApiToken
 from ezadmin_cmdb.actor import cli_actor
+from ezadmin_cmdb.alerts import states as alert_states
+from ezadmin_cmdb.alerts.models import Alert
 from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.audit.models import AuditEntry
 from ezadmin_cmdb.changes.models import Change
@@ -161,6 +163,15 @@ def _delivery(n: int) -> Any:
     )
 
 
+def _alert(n: int) -> Any:
+    said = alert_states.Said(
+        format_time(utc_now()), host_id(n), "alert.threshold", f"limit-{n}", f"/data{n}", "critical", "above",
+        "system.filesystem.used.pct", f"<b>/data{n}</b> is full", 0.97, 0.95,
+    )  # fmt: skip
+    known = db.session.scalar(select(Alert).where(Alert.host_id == host_id(n)))
+    return known or alert_states.take(said, None)
+
+
 def _added(made: Any) -> Any:
     db.session.add(made)
     db.session.flush()
@@ -170,6 +181,7 @@ def _added(made: Any) -> Any:
 SAMPLES: dict[str, Sample] = {
     "host": Sample(make=_host, form=lambda n: {"name": f"Host {n}", "state": "active"}, change={"state": "quarantined"}),
     "drift": Sample(needs=("host",), make=_drift),
+    "alert": Sample(needs=("host",), make=_alert),
     "threshold_template": Sample(
         needs=("host_group", "site"),
         form=lambda n: {

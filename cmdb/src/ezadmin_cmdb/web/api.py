@@ -153,6 +153,7 @@ def init_app(app: Flask) -> None:
         OPENAPI_URL_PREFIX="/api/v1",
         OPENAPI_JSON_PATH="openapi.json",
     )
+    from ezadmin_cmdb.alerts.views import api as alert_api
     from ezadmin_cmdb.commands.views import api as command_api
     from ezadmin_cmdb.enrolment.views import api as enrolment_api
     from ezadmin_cmdb.logsearch.api import bp as log_api
@@ -172,6 +173,7 @@ def init_app(app: Flask) -> None:
     api.register_blueprint(log_api)
     api.register_blueprint(command_api)
     api.register_blueprint(webhook_api)
+    api.register_blueprint(alert_api)
     api.register_blueprint(threshold_api)
     api.register_blueprint(saved_filters)
     for description in descriptions.known():
