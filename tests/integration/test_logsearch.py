@@ -426,6 +426,19 @@ def test_the_api_exports(lee: FlaskClient) -> None:
     assert len(list(csv.reader(io.StringIO(table.text)))) == 6
 
 
+@pytest.mark.parametrize("path", ["/api/v1/logs/export", "/logs/export"])
+def test_an_export_keeps_no_connection_to_the_database_while_it_is_read(
+    app: Flask, lee: FlaskClient, path: str
+) -> None:
+    answer = lee.get(path, query_string=TWO_DAYS)
+    lines = iter(answer.response)
+    next(lines)
+    with app.app_context():
+        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    list(lines)
+    answer.close()
+
+
 def test_the_api_says_what_is_wrong_and_where(app: Flask, lee: FlaskClient) -> None:
     wrong = lee.get("/api/v1/logs/search", query_string={"q": "level: error and (host: a"})
     assert (wrong.status_code, wrong.content_type) == (422, "application/problem+json")

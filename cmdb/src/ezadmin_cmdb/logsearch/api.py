@@ -250,7 +250,6 @@ def export(asked: dict[str, Any]) -> Response:
         elastic(), _settings().names, _search(asked), columns=asked["columns"], format=kind, sort=asked["sort"],
         limit=asked.get("limit"),
     )  # fmt: skip
-    # without the context of the request: it would keep a connection to the database for as long as the file takes
     answer = Response(lines, content_type=exporting.MEDIA_TYPES[kind])
     answer.headers["Content-Disposition"] = f'attachment; filename="logs.{kind}"'
     return answer
