@@ -213,6 +213,7 @@ def test_new_lines_come_by_themselves(open_page: Callable[..., Page], stack: Any
     expect(page.locator(".log-row")).to_have_count(0)
     log_events.write(stack.elasticsearch, module_names, [{"message": f"live-word {i}"} for i in range(3)])
     expect(page.locator(".log-row")).to_have_count(3)
+    expect(page.locator("#log-status-text")).to_contain_text(re.compile(r"([1-9]|0\.[1-9])\S* lines per second"))
     page.click("#log-pause")
     log_events.write(stack.elasticsearch, module_names, [{"message": "live-word later"}])
     expect(page.locator("#log-status-text")).to_contain_text("Paused")
@@ -268,6 +269,26 @@ def test_saved_shared_and_ignored(open_page: Callable[..., Page], app: Flask) ->
     expect(page.locator("main")).to_contain_text("Such events are ignored until")
     page.click("main button:has-text('Undo')")
     expect(page.locator("main, .flashes, body").first).to_contain_text("such events are kept again")
+
+
+def test_a_search_raises_alerts_after_a_try_on_the_last_week(open_page: Callable[..., Page]) -> None:
+    page = open_page("ko")
+    found(page, "log.level: critical")
+    page.click("text=이 검색으로 알림")
+    expect(page.locator("#q")).to_have_value("log.level: critical")
+    expect(page.locator("#backtest")).to_contain_text("지난 7일")
+    page.fill("#threshold", "1")
+    page.fill("#minutes", "60")
+    page.click("text=지난 한 주로 시험")
+    expect(page.locator("#backtest tbody tr")).to_have_count(1)
+    expect(page.locator("#backtest tbody")).to_contain_text("log-001")
+    fits(page, "alert-new-ko-light-1280")
+    page.fill("#name", "위험한 것")
+    page.click("main form button.btn-primary")
+    expect(page.locator("tbody tr")).to_contain_text("위험한 것")
+    fits(page, "alerts-ko-light-1280")
+    page.click("tbody button")
+    expect(page.locator("main")).to_contain_text("알림을 내는 검색이 아직 없습니다")
 
 
 def test_cancel_ends_the_search(open_page: Callable[..., Page]) -> None:

@@ -44,6 +44,7 @@ from ezadmin_cmdb.describe.description import Description, find, known
 from ezadmin_cmdb.describe.restoring import restorable
 from ezadmin_cmdb.errors import Forbidden
 from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.logsearch.models import LogAlert
 from ezadmin_cmdb.rights import permissions
 from ezadmin_cmdb.rights.models import Denial
 from ezadmin_cmdb.rights.services import rights_of
@@ -193,6 +194,10 @@ BY_HAND = {
     "logs.ignore POST": "rules.change",
     "logs.ignored GET": "rules.change",
     "logs.undo POST": "rules.change",
+    "log_alerts.index GET": "log_alert.change",
+    "log_alerts.new GET": "log_alert.change",
+    "log_alerts.create POST": "log_alert.change",
+    "log_alerts.delete POST": "log_alert.change",
     "api.arrival GET": PUBLIC,  # signed by a host's key: test_cmdb_arrivals.py
 }
 PAGE_ACTIONS = {
@@ -218,7 +223,11 @@ BODIES = {
 """What routes written by hand want to be sent."""
 ALL_THAT_MATCH = {"kind": "inventory", "filter": "q=", "all": "true"}
 """A command to all hosts for which one may send it."""
-MORE = {"rules.change": ["events.view"], "command.view": ["command.inventory"], "agent_config.view": ["host.view"]}
+MORE = {
+    "alert.acknowledge": ["alert.view"],
+    "log_alert.change": ["events.view"], "rules.change": ["events.view"],
+    "command.view": ["command.inventory"], "agent_config.view": ["host.view"],
+}  # fmt: skip
 """What else a route needs: which kind of command it is stands in the request; whose configuration, in its address."""
 ONLY_ADMINISTRATORS = {
     "users.reset_password POST", "users.unlock POST", "users.reset_second_factor POST", "users.end_sessions POST",
@@ -430,6 +439,16 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
     if endpoint.startswith("logs."):
         form = {"csrf_token": guard, "index": index, "id": event, "days": "1", "run": "x"}
         return client.post(path.replace("<rule_id>", rule_of(world)), data=form)
+    if endpoint.startswith("log_alerts."):
+        form = {
+            "csrf_token": guard,
+            "name": "x",
+            "q": "happened",
+            "threshold": "9",
+            "minutes": "5",
+            "severity": "warning",
+        }
+        return client.post(path.replace("<int:alert_id>", log_alert(world) if "<" in path else ""), data=form)
     form: dict[str, Any] = {"csrf_token": guard, "name": f"x{new_number()}", **BODIES.get(endpoint, {})}
     if d is not None and action in ("bulk", "bulk_delete"):
         form["id"] = str(world.fresh(d, n))
@@ -438,6 +457,16 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
             prepare(d.name, n)
         form |= named_anew(d, n) if action == "new" else SAMPLES[d.name].form(n)
     return client.post(path, data=form)
+
+
+def log_alert(world: World) -> str:
+    """The id of an alert on a search."""
+    with world.app.app_context(), unit_of_work():
+        owner = db.session.scalars(select(User.id)).first()
+        one = LogAlert(name="x", query="happened", threshold=9, minutes=5, severity="warning", owner_id=owner)
+        db.session.add(one)
+        db.session.flush()
+        return str(one.id)
 
 
 def rule_of(world: World) -> str:

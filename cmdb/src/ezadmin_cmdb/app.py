@@ -46,6 +46,7 @@ from ezadmin_cmdb.hosts import models as _hosts
 from ezadmin_cmdb.jobs import models as _jobs
 from ezadmin_cmdb.kafka_access import models as _kafka_users
 from ezadmin_cmdb.limits import models as _limits
+from ezadmin_cmdb.logsearch import models as _log_alert_models
 from ezadmin_cmdb.maintenance import models as _maintenance_models
 from ezadmin_cmdb.notifications import models as _notification_models
 from ezadmin_cmdb.outbox import models as _outbox
@@ -71,6 +72,7 @@ MODELS = (
     _jobs,
     _kafka_users,
     _limits,
+    _log_alert_models,
     _maintenance_models,
     _notification_models,
     _outbox,
@@ -145,6 +147,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.fleet import views as fleet_views
     from ezadmin_cmdb.hosts import views as host_views
+    from ezadmin_cmdb.logsearch import alert_views as log_alert_views
     from ezadmin_cmdb.logsearch import views as log_views
     from ezadmin_cmdb.rights import views as group_views
     from ezadmin_cmdb.search import views as search_views
@@ -192,6 +195,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(filter_views.bp)
     app.register_blueprint(fleet_views.bp)
     app.register_blueprint(log_views.bp)
+    app.register_blueprint(log_alert_views.bp)
     app.register_blueprint(group_views.bp)
     app.register_blueprint(threshold_views.bp)
     app.register_blueprint(threshold_views.of_hosts)

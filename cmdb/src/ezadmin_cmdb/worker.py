@@ -21,6 +21,7 @@ from ezadmin_cmdb.hosts.consumer import StateConsumer
 from ezadmin_cmdb.hosts.keeper import StateKeeper
 from ezadmin_cmdb.jobs.runner import JobRunner
 from ezadmin_cmdb.kafka_access.users import KafkaUserKeeper
+from ezadmin_cmdb.logsearch.watcher import SearchWatcher
 from ezadmin_cmdb.outbox.publisher import Publisher
 from ezadmin_cmdb.rights.memberships import MembershipKeeper
 from ezadmin_cmdb.settings import Settings
@@ -53,6 +54,7 @@ def run(settings: Settings) -> int:
         AlertConsumer(app, settings, settings.names.alerts, stopping),
         AlertKeeper(app, stopping),
         CommandKeeper(app, settings.commands.keep, stopping),
+        SearchWatcher(app, settings, stopping),
     ]
     if settings.gateway.agents_kafka_users:
         parts.append(KafkaUserKeeper(app, settings, stopping))

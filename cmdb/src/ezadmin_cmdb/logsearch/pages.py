@@ -110,6 +110,14 @@ def host_of(actor: Actor, reference: str) -> Host | None:
     return db.session.scalar(wanted)
 
 
+def query_of(actor: Actor, found: Asked) -> str:
+    """The query with the host of the address as one of its conditions, for what keeps only a query."""
+    if not found.host:
+        return found.q
+    host = host_of(actor, found.host)
+    return _joined(found.q, language.Match("host.id", language.Value((host.id if host else found.host,), True)))
+
+
 def search_of(actor: Actor, found: Asked, zone: str, now: datetime | None = None) -> Search:
     """What the engine searches. Raises QueryError, Invalid, Forbidden."""
     host = host_of(actor, found.host)

@@ -413,8 +413,17 @@
   // -- live ---
   const CAP = 2000;
   let live = null;
+  const RATE_SECONDS = 10;
+  const rate = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
+  const perSecond = () => {
+    const now = performance.now();
+    live.recent = live.recent.filter(([at]) => at > now - RATE_SECONDS * 1000);
+    const seconds = Math.max(1, Math.min(RATE_SECONDS, (now - live.began) / 1000));
+    return live.recent.reduce((all, [, lines]) => all + lines, 0) / seconds;
+  };
   const liveStatus = () => {
     const parts = [live.paused ? texts.paused : texts.live, `${number.format(live.lines)} ${texts.received}`];
+    if (!live.paused) parts.push(`${rate.format(perSecond())} ${texts.rate}`);
     if (live.skipped) parts.push(`${texts.skipped} ${number.format(live.skipped)}`);
     if (live.dropped) parts.push(`${texts.dropped} ${number.format(live.dropped)}`);
     status(parts.join(" · "));
@@ -426,6 +435,7 @@
       const found = await (await get("tail", mine.cursor ? { after: mine.cursor } : {})).json();
       if (live !== mine) return;
       const body = $("log-results").querySelector(".log-table tbody");
+      if (mine.cursor) mine.recent.push([performance.now(), found.lines + found.skipped]); // not what was there before
       const rows = [...fragment(`<table><tbody>${found.rows}</tbody></table>`).querySelectorAll("tr")];
       if (mine.cursor) rows.forEach((row) => row.classList.add("log-new"));
       body.prepend(...rows);
@@ -473,7 +483,9 @@
     scroll.setAttribute("aria-label", button.textContent.trim());
     scroll.append(table);
     $("log-results").replaceChildren(scroll);
-    live = { cursor: null, lines: 0, skipped: 0, dropped: 0, paused: false, timer: 0 };
+    live = {
+      cursor: null, lines: 0, skipped: 0, dropped: 0, paused: false, timer: 0, recent: [], began: performance.now(),
+    };
     liveStatus();
     look();
   };
