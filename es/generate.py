@@ -114,8 +114,7 @@ def hourly_template(found: Mapping[str, Sequence[Field]]) -> dict[str, Any]:
             properties |= {f"{name}.{one}": {"type": kind, "index": False} for one, kind in STATISTICS.items()}
     return {
         "index_patterns": ["ezadmin-rollup-metrics-*"],
-        # more precise than the pattern of all rollups
-        "priority": 210,
+        "priority": 200,
         "_meta": {"ezadmin": {"version": 1, "datasets": kept}},
         "template": {
             "settings": {
