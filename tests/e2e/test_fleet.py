@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,19 @@ from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, s
 from ezadmin_testing.fleet_figures import host_id
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts import tokens
 from ezadmin_cmdb.accounts.models import User
-from ezadmin_cmdb.database import db, unit_of_work
+from ezadmin_cmdb.alerts.models import Alert
+from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.hosts.board import columns
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.limits import services as limits
+from ezadmin_cmdb.maintenance.models import MaintenanceWindow
 from ezadmin_wire.config import LimitRecord
 from ezadmin_wire.names import Names
 from ezadmin_wire.times import format_time
@@ -129,6 +131,36 @@ def test_rows_are_small_and_judged_by_their_limits(app: Flask) -> None:
     assert found["texts"][hot[8][0]].startswith("warning ≥ 80.0%, critical ≥ 90.0%")
     one = json.loads(client.get("/fleet/rows?q=web-0008").data)["rows"]
     assert [row[0] for row in one] == [host_id(8)]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_open_alerts_and_maintenance_are_states_of_a_host(app: Flask) -> None:
+    now = utc_now()
+    with app.app_context(), unit_of_work():
+        db.session.add(
+            Alert(
+                host_id=host_id(9), rule="lost", item="", dataset="system.host", field="system.uptime.duration.ms",
+                state="critical", severity=3, previous="ok", reason="x", message="It counts", since=now, opened=now,
+            )
+        )  # fmt: skip
+        window = MaintenanceWindow(
+            name="new disks", reason="x", owner="kim", starts=f"{now - timedelta(minutes=5):%Y-%m-%d %H:%M}",
+            timezone="UTC", minutes=120, repeats="once", weekdays=[], hosts=[db.session.get_one(Host, host_id(10))],
+        )  # fmt: skip
+        db.session.add(window)
+        db.session.flush()
+        number = window.id
+    client = sign_in(app, "kim")
+    found = json.loads(client.get("/fleet/rows").data)
+    rows = {row[0]: (row[2], found["texts"][row[3]] if row[3] >= 0 else "") for row in found["rows"]}
+    assert rows[host_id(9)] == ("critical", "It counts")
+    assert rows[host_id(10)] == ("maintenance", "new disks")
+    assert rows[host_id(11)] == ("ok", "")
+    assert 'data-state="maintenance" title="new disks"' in client.get(f"/hosts/{host_id(10)}").text
+    assert 'data-state="critical" title="It counts"' in client.get(f"/hosts/{host_id(9)}").text
+    with app.app_context(), unit_of_work():
+        db.session.execute(delete(Alert))
+        db.session.delete(db.session.get_one(MaintenanceWindow, number))
 
 
 def test_only_hosts_of_ones_groups(app: Flask) -> None:

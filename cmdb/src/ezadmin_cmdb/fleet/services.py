@@ -13,11 +13,12 @@ from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.describe import query as queries
 from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
-from ezadmin_cmdb.hosts import own_parts
+from ezadmin_cmdb.hosts import own_parts, standing
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.hosts.description import HOST
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.hosts.services import SILENT_AFTER
+from ezadmin_cmdb.hosts.standing import Standing
 from ezadmin_cmdb.metrics.fields import HOST_DATASET
 from ezadmin_cmdb.rights.permissions import METRICS_VIEW
 from ezadmin_cmdb.thresholds import judging
@@ -65,6 +66,7 @@ def newest(elastic: Elastic, names: Names, host_ids: Sequence[str]) -> dict[str,
             _question(host_ids, HOST_DATASET, {"@timestamp": "desc"}, ["@timestamp", *OF_HOST]),
             _question(host_ids, FILESYSTEM, {USED: {"order": "desc", "unmapped_type": "float"}}, [USED, MOUNT]),
         ],
+        only="hits.hits.fields",
     )
     disks = {one["host.id"][0]: one for one in _hits(of_disks) if USED in one}
     found = {}
@@ -80,7 +82,7 @@ def newest(elastic: Elastic, names: Names, host_ids: Sequence[str]) -> dict[str,
 
 
 def _hits(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [one["fields"] for one in answer["hits"]["hits"]]
+    return [one["fields"] for one in answer.get("hits", {}).get("hits", ())]
 
 
 def _question(host_ids: Sequence[str], dataset: str, order: dict[str, Any], fields: list[str]) -> dict[str, Any]:
@@ -149,14 +151,20 @@ def look(actor: Actor, elastic: Elastic, names: Names, query: queries.Query) -> 
         found, missing = {}, str(error)
     limits = thresholds.effective(db.session, mine, frozenset(COLUMNS.values())) if found else {}
     at, may_see = utc_now(), frozenset(mine)
+    stands = standing.of(actor, [row.id for row in shown], at)
     return Fleet(
-        [_line(row, found.get(row.id), limits.get(row.id, ()), at, row.id in may_see and not missing) for row in shown],
+        [
+            _line(row, found.get(row.id), limits.get(row.id, ()), stands, at, row.id in may_see and not missing)
+            for row in shown
+        ],
         len(rows),
         missing,
     )
 
 
-def _line(row: Any, got: Newest | None, limits: Sequence[EffectiveLimit], at: datetime, known: bool) -> Line:
+def _line(
+    row: Any, got: Newest | None, limits: Sequence[EffectiveLimit], stands: Standing, at: datetime, known: bool
+) -> Line:
     judge = judging.Judge(limits)
     values, states, deciding, nearness = {}, {}, {}, 0.0
     for name, field in COLUMNS.items():
@@ -171,19 +179,27 @@ def _line(row: Any, got: Newest | None, limits: Sequence[EffectiveLimit], at: da
             states[name], deciding[name] = judged.state, judged.limit
             nearness = max(nearness, judged.nearness)
     seen = max((one for one in (row.agent_collected, got.time if got else None) if one is not None), default=None)
-    state, note = _state(row, seen, states, got is not None, at, known)
+    state, note = _state(row, seen, states, stands, got is not None, at, known)
     return Line(
         row.id, row.name, state, note, seen, nearness, got.mount if got else None, values, states, deciding
     )  # fmt: skip
 
 
 def _state(
-    row: Any, seen: datetime | None, states: Mapping[str, str], figures: bool, at: datetime, known: bool
+    row: Any,
+    seen: datetime | None,
+    states: Mapping[str, str],
+    stands: Standing,
+    figures: bool,
+    at: datetime,
+    known: bool,
 ) -> tuple[str, str]:
     """The state of a host, and what is to be said of it beside: nothing is good of which nothing is known."""
     if row.state in ("quarantined", "revoked", "retired"):
         texts = {"quarantined": _("Quarantined"), "revoked": _("Revoked"), "retired": _("Retired")}
         return judging.UNKNOWN, texts[row.state]
+    if row.id in stands.windows:
+        return stands.state(row.id, ())
     if seen is None:
         return judging.UNKNOWN, _("Never reported")
     if at - seen > SILENT_AFTER + timedelta(seconds=1):
@@ -192,7 +208,7 @@ def _state(
         return judging.UNKNOWN, ""
     if not figures:
         return judging.UNKNOWN, _("It reports, but sends no figures")
-    return judging.worst(one for one in states.values() if one != judging.UNKNOWN), ""
+    return stands.state(row.id, (one for one in states.values() if one != judging.UNKNOWN))
 
 
 def compact(fleet: Fleet) -> dict[str, Any]:

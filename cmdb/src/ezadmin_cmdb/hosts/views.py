@@ -13,7 +13,7 @@ from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.describe import pages
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
 from ezadmin_cmdb.errors import Invalid
-from ezadmin_cmdb.hosts import board, own_parts, policies, services, timeline, values
+from ezadmin_cmdb.hosts import board, own_parts, policies, services, standing, timeline, values
 from ezadmin_cmdb.hosts import drifts as drift_services
 from ezadmin_cmdb.hosts.description import HOST
 from ezadmin_cmdb.hosts.drifts import DRIFT, DRIFT_VIEW
@@ -157,7 +157,10 @@ def _live(host: Host) -> dict[str, Any]:
         happened = timeline.of_host(elastic(), names, host.id, figures, logs)
     except ElasticUnavailable as error:
         return {"missing": str(error), "figures": figures, "logs": logs, "happened": timeline.changes(host.id)}
+    at = utc_now()
     judge = judging.Judge(thresholds.effective(db.session, [host.id]).get(host.id, ()) if found else ())
+    made = board.board(found, judge, at)
+    state, why = standing.of(actor, [host.id], at).state(host.id, [made.state])
     return {
         "missing": None,
         "figures": figures,
@@ -169,6 +172,8 @@ def _live(host: Host) -> dict[str, Any]:
         "limit_text": limit_text,
         "marks": judging.MARKS,
         "fresh": any(utc_now() - one.time <= services.SILENT_AFTER for one in found),
-        "board": board.board(found, judge, utc_now()),
+        "board": made,
+        "state": state,
+        "why": why,
         "happened": happened,
     }
