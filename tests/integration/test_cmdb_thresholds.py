@@ -333,9 +333,27 @@ def test_preview_says_what_saving_does_and_does_nothing(
         assert [(one["host"], one["item"], one["state"]) for one in found["fires"]] == [
             ("Host 3", "/data1", "critical"), ("Host 1", "/data1", "warning"),
         ]  # fmt: skip
-        with app.app_context():
+        with app.app_context(), unit_of_work():
             assert db.session.scalars(select(ThresholdTemplate)).all() == []
-            assert not [row.key for row in db.session.scalars(select(ConfigRecord)) if row.key.startswith("limit/")]
+            made = template("Dell", [disk(0.99)], {"level": "vendor", "of": "Dell"}).id
+        headers = {"X-CSRFToken": guard["csrf_token"]}
+        taken = client.post("/api/v1/thresholds/preview", json=body, headers=headers)
+        assert taken.status_code == 409, "its name is taken, as saving would say"
+        other = {**body, "id": made, "assignments": [{"level": "vendor", "of": "dell"}]}
+        other["limits"] = [disk(0.99)]
+        assert client.post("/api/v1/thresholds/preview", json=other, headers=headers).json["changed"] == 0
+        with app.app_context(), unit_of_work():
+            second = template("Second", [disk(0.2, item="/x")]).id
+        taken = client.post("/api/v1/thresholds/preview", json={**body, "id": second}, headers=headers)
+        assert taken.status_code == 409
+        other["assignments"] = [{"level": "vendor", "of": "HPE"}]
+        assert client.post("/api/v1/thresholds/preview", json=other, headers=headers).json["changed"] == 3
+        with app.app_context():
+            assert effective(db.session, [host_id(3)])[host_id(3)] == []
+            made_rows = db.session.scalars(select(Limit)).all()
+            assert len(made_rows) == 2
+            keys = [row.key for row in db.session.scalars(select(ConfigRecord)) if row.key.startswith("limit/")]
+            assert sorted(keys) == sorted(f"limit/{one.id}" for one in made_rows)
     finally:
         with Elasticsearch(stack.elasticsearch) as elastic:
             elastic.indices.delete(index=index)

@@ -11,13 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
+
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.elastic import Elastic
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.rights.permissions import METRICS_VIEW
+from ezadmin_cmdb.thresholds import services
 from ezadmin_cmdb.thresholds.description import TEMPLATE
 from ezadmin_cmdb.thresholds.inheritance import About, Candidate
 from ezadmin_cmdb.thresholds.models import ThresholdTemplate
@@ -63,12 +67,10 @@ def preview(
     before = _resolved(Places(db.session))
     savepoint = db.session.begin_nested()
     try:
-        if template_id is None:
-            described.create(actor, TEMPLATE, values)
-        else:
-            template: ThresholdTemplate = described.find_to_change(actor, TEMPLATE, template_id)
-            described.update(actor, TEMPLATE, template, values)
-        after = _resolved(Places(db.session))
+        _write(actor, template_id, values)
+        places = Places(db.session)
+        services.check(places)
+        after = _resolved(places)
     finally:
         savepoint.rollback()
         db.session.expire_all()
@@ -84,6 +86,22 @@ def preview(
     found = Preview(len(changed), seen, trends=len(trends))
     found.fires = _fires(elastic, names, {host_id: changed[host_id] for host_id in seen}, seen)
     return found
+
+
+def _write(actor: Actor, template_id: int | None, values: Mapping[str, Any]) -> None:
+    """As saving writes it, without records of the change and of hosts."""
+    rights.require(actor, TEMPLATE.change)
+    new = template_id is None
+    template: ThresholdTemplate = (
+        ThresholdTemplate() if new else described.find_to_change(actor, TEMPLATE, template_id)
+    )  # fmt: skip
+    try:
+        with db.session.begin_nested():
+            described.assign(actor, TEMPLATE, template, values, new=new)
+            db.session.add(template)
+            db.session.flush()
+    except IntegrityError as error:
+        raise described.conflict(TEMPLATE, error) from error
 
 
 def _resolved(places: Places) -> dict[str, dict[About, Candidate]]:
