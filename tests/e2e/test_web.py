@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import psutil
 import pytest
@@ -156,7 +157,7 @@ def site(stack: Any, database: str, tmp_path_factory: pytest.TempPathFactory) ->
         _, site.url = site.web()
         wait_until(lambda: site.newest("system.filesystem", []), 60, "figures of every collector")
         with log.open("ab") as file:
-            file.write(f"{EVIL_LINE}\nERROR: something broke\n".encode())
+            file.write(f"{EVIL_LINE}\nERROR: something broke\n데이터베이스에 연결하지 못했습니다\n".encode())
         yield site
     finally:
         for process in reversed(site.processes):
@@ -341,6 +342,21 @@ def test_markup_and_terminal_codes_are_text(open_page: Callable[..., Page], site
     assert page.locator("main img, main script").count() == 0
 
 
+def test_what_the_agent_read_is_searched(open_page: Callable[..., Page], site: Site) -> None:
+    page = sign_in(open_page("ko"), site)
+    for query, line in [
+        ("level: error and broke", "ERROR: something broke"),
+        ("연결", "데이터베이스에 연결하지 못했습니다"),
+    ]:
+        page.goto(f"/logs/?{urlencode({'q': query, 'host': site.host_name})}")
+        expect(page.locator(".log-row")).to_have_count(1)
+        expect(page.locator(".log-text")).to_contain_text(line)
+    page.locator("[data-event]").click()
+    page.click("text=앞뒤 줄")
+    expect(page.locator(".log-line")).to_have_count(3)
+    assert EVIL_LINE.partition("\x1b")[0] in page.locator(".log-lines").inner_text()
+
+
 @pytest.mark.parametrize(
     ("language", "scheme", "width"),
     [("en", "light", 1280), ("ko", "dark", 360), ("en", "dark", 1280), ("ko", "light", 360), ("ko", "light", 1280)],
@@ -356,7 +372,7 @@ def test_every_page_is_accessible_and_fits_a_phone(
         ("kiosk", f"/hosts/{site.host_id}?kiosk=1"),
         ("sites", "/sites/"), ("site-new", "/sites/new"), ("role-new", "/roles/new"), ("changes", "/changes/"),
         ("host-edit", f"/hosts/{EVIL_ID}/edit"), ("host-history", f"/hosts/{EVIL_ID}/history"), ("user-new", "/users/new"),
-        ("logs", "/logs/"), ("missing", "/nothing"),
+        ("logs", "/logs/"), ("log-alerts", "/logs/alerts/"), ("missing", "/nothing"),
     ]:  # fmt: skip
         page.goto(path)
         accessible(page)
