@@ -38,6 +38,7 @@ def test_reads_what_the_local_stack_writes(tmp_path: Path) -> None:
         ({"api": {"burst": 0}}, r"\[api\]: burst = 0: write a whole number from 1 to"),
         ({"api": {"requests_per_minute": True}}, "requests_per_minute = True"),
         ({"api": {"rate": 5}}, "unknown setting 'rate'"),
+        ({"web": {"cert_file": "/x"}}, r"\[web\]: cert_file and key_file belong together"),
     ],
 )
 def test_a_wrong_setting_is_named(changed: dict[str, object], said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 from flask import Flask
@@ -10,7 +11,7 @@ from gunicorn.glogging import Logger
 
 from ezadmin_cmdb import own
 from ezadmin_cmdb.app import create_app
-from ezadmin_cmdb.settings import Settings
+from ezadmin_cmdb.settings import Settings, SettingsError
 from ezadmin_cmdb.status import metrics
 
 GRACE_SECONDS = 8
@@ -50,6 +51,9 @@ class Server(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "logger_class": Log,
             "post_fork": _count_apart,
+            # read by each new process: after SIGHUP, which gunicorn answers with new processes, the renewed ones
+            "certfile": None if web.cert_file is None else str(web.cert_file),
+            "keyfile": None if web.key_file is None else str(web.key_file),
         }
         for name, value in given.items():
             if name in self.cfg.settings:
@@ -65,4 +69,10 @@ class Server(BaseApplication):  # type: ignore[misc]
 def run(settings: Settings) -> None:
     """Serve until SIGTERM. Raises SettingsError before anything is started."""
     settings.secret_key()  # made once, before the processes that share it
+    web = settings.web
+    if web.cert_file is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(web.cert_file, web.key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(f"[web]: cert_file and key_file cannot be used: {error}") from error
     Server(settings).run()

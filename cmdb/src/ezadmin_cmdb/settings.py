@@ -33,18 +33,23 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Web:
-    """Where the web application listens. ``url``: how browsers reach it, if a proxy stands in between."""
+    """Where the web application listens. ``url``: how browsers reach it, if a proxy stands in between.
+
+    ``cert_file`` and ``key_file``: TLS by itself, both or none.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
     url: str | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     workers: int = 2
     threads: int = 8
 
     @property
     def https(self) -> bool:
         """Whether browsers come by TLS, so that cookies may travel by nothing else."""
-        return self.url is not None and self.url.startswith("https://")
+        return self.cert_file is not None or (self.url is not None and self.url.startswith("https://"))
 
 
 @dataclass(frozen=True)
@@ -304,7 +309,7 @@ def parse(table: Mapping[str, Any], where: str) -> Settings:
 
 
 def _web(table: Mapping[str, Any], where: str) -> Web:
-    _known(table, {"host", "port", "url", "workers", "threads"}, where)
+    _known(table, {"host", "port", "url", "workers", "threads", "cert_file", "key_file"}, where)
     given: dict[str, Any] = {}
     for name, most in (("port", 65535), ("workers", 256), ("threads", 1024)):
         if name in table:
@@ -314,6 +319,9 @@ def _web(table: Mapping[str, Any], where: str) -> Web:
             given[name] = value
     if "host" in table:
         given["host"] = _text(table, "host", where)
+    given |= {key: Path(_text(table, key, where)) for key in ("cert_file", "key_file") if key in table}
+    if ("cert_file" in given) != ("key_file" in given):
+        raise SettingsError(f"{where}: cert_file and key_file belong together: write both, or none")
     return Web(**given, url=_url(table, "url", where))
 
 
