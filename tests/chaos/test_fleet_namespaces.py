@@ -22,16 +22,24 @@ from typing import Any
 
 import pytest
 from ezadmin_testing import scratch_hosts
-from ezadmin_testing.gateway import GatewayUnderTest
+from ezadmin_testing.commands import signer
+from ezadmin_testing.gateway import KIM, GatewayUnderTest
 from ezadmin_testing.installing import STATE, Way, gateway_with_bundle, host_id, new_line, paste, status
 from ezadmin_testing.processes import Process, pipeline, wait_until
 from ezadmin_testing.scratch_hosts import ScratchHost
 from ezadmin_testing.search import search_all
+from flask.testing import FlaskClient
 from sqlalchemy import select
 
+from ezadmin_cmdb import settings
+from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.accounts import tokens
+from ezadmin_cmdb.app import create_app
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.enrolment.models import HostMachine
 from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.rights.permissions import known
+from ezadmin_cmdb.signer.settings import CommandSettings
 from ezadmin_pipeline.elastic import ElasticClient
 from ezadmin_wire.names import Names
 from ezadmin_wire.signing import SigningKey
@@ -47,6 +55,8 @@ class Fleet:
     """The hosts by number, copies of one, and the installation that they report to."""
 
     gateway: GatewayUnderTest
+    web: FlaskClient
+    api_token: str
     way: Way
     elastic: ElasticClient
     names: Names
@@ -89,15 +99,25 @@ class Fleet:
             pytest.fail(f"{what}: wanted {wanted}, there are {self.arrived()}")
         assert {host: self.arrived()[host, what] for host in wanted} == wanted
 
+    def ask(self, method: str, path: str, status: int, body: dict[str, Any] | None = None) -> Any:
+        """What the web application's API answers to kim's program."""
+        headers = {"Authorization": f"Bearer {self.api_token}"}
+        answer = self.web.open(f"/api/v1{path}", method=method, json=body, headers=headers)
+        assert answer.status_code == status, answer.text
+        return answer.json
+
     def command_all(self, hosts: list[ScratchHost], kind: str, arguments: dict[str, Any]) -> None:
         """Have each do something, and wait until each says that it is done."""
-        sent = {host.name: self.gateway.command(host_id(host), kind=kind, arguments=arguments) for host in hosts}
+        ids = [host_id(host) for host in hosts]
+        wanted = {"kind": kind, "ids": ids, "arguments": arguments}
+        assert self.ask("POST", "/commands/preview", 200, wanted)["count"] == len(ids)
+        run = self.ask("POST", "/commands", 201, {**wanted, "expected": len(ids)})["id"]
 
         def states() -> dict[str, str]:
-            return {name: self.gateway.state_of(command) for name, command in sent.items()}
+            return {one["host_name"]: one["state"] for one in self.ask("GET", f"/commands/{run}/hosts", 200)}
 
         try:
-            wait_until(lambda: set(states().values()) == {"done"}, 120, kind)
+            wait_until(lambda: list(states().values()) == ["done"] * len(ids), 120, kind)
         except AssertionError:
             pytest.fail(f"{kind}: {states()}")
 
@@ -109,7 +129,21 @@ def fleet(stack: Any, names: Names, database: str, tmp_path: Path, elastic: Elas
         pytest.skip(reason)
     folder = tmp_path / "server"
     folder.mkdir()
-    gateway = gateway_with_bundle(stack, names, database, folder)
+    with signer(folder) as signing:
+        yield from _fleet(signing, stack, names, database, tmp_path, elastic)
+
+
+def _fleet(
+    signing: CommandSettings, stack: Any, names: Names, database: str, tmp_path: Path, elastic: ElasticClient
+) -> Iterator[Fleet]:
+    folder = tmp_path / "server"
+    gateway = gateway_with_bundle(stack, names, database, folder, signing=signing)
+    gateway.config.write_text(f'{gateway.config.read_text()}[elasticsearch]\nurl = "{stack.elasticsearch}"\n')
+    app = create_app(settings.load(gateway.config))
+    with gateway.work():
+        user = accounts.create_user(KIM, "kim", "correct horse battery staple", admin=True)
+        db.session.flush()
+        token = tokens.create(KIM, user, "test", [one.name for one in known()])[1]
     public = SigningKey.load(folder / "config.key").public.hex()
     config = folder / "pipeline.toml"
     config.write_text(
@@ -117,7 +151,7 @@ def fleet(stack: Any, names: Names, database: str, tmp_path: Path, elastic: Elas
         f'[kafka]\nbootstrap = "{stack.kafka}"\n[elasticsearch]\nurl = "{stack.elasticsearch}"\n'
     )
     worker: Process = pipeline(config, folder / "pipeline.log").start()
-    made = Fleet(gateway, Way(gateway, stack.kafka), elastic, names, tmp_path, [], [])
+    made = Fleet(gateway, app.test_client(), token, Way(gateway, stack.kafka), elastic, names, tmp_path, [], [])
     try:
         yield made
     finally:
@@ -126,6 +160,10 @@ def fleet(stack: Any, names: Names, database: str, tmp_path: Path, elastic: Elas
         made.way.proxy.close()
         worker.stop()
         gateway.stop()
+        for name in ("ezadmin_elastic", "ezadmin_kafka"):
+            app.extensions[name].close()
+        with app.app_context():
+            db.engine.dispose()
 
 
 def copy_of(fleet: Fleet, original: ScratchHost, name: str) -> ScratchHost:

@@ -28,6 +28,7 @@ from ezadmin_cmdb.commands import states
 from ezadmin_cmdb.commands.models import Command, Run
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.enrolment import tokens
+from ezadmin_cmdb.signer.settings import CommandSettings
 from ezadmin_testing.cmdb import command, settings_file
 from ezadmin_testing.processes import Process, wait_until
 from ezadmin_wire import commands as wire_commands
@@ -116,6 +117,13 @@ class GatewayUnderTest:
         self.app = create_core(settings.load(self.config))
         self.worker = Process(command("worker", "--config", self.config), folder / "worker.log")
         self.gateway = Process(command("gateway", "--config", self.config), folder / "gateway.log")
+
+    def signed_by(self, signing: CommandSettings) -> None:
+        """From here on the commands of a running signer are the good ones; before the start."""
+        own = f'public_key = "{self.command_key.public.hex()}"'
+        signers = f'public_key = "{signing.public_key}"\nsigner_socket = "{signing.signer_socket}"'
+        self.config.write_text(self.config.read_text().replace(own, signers))
+        self.app = create_core(settings.load(self.config))
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """A command of ``ezadmin-cmdb``; what it printed on standard output."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ezadmin_cmdb.install import bundle
+from ezadmin_cmdb.signer.settings import CommandSettings
 from ezadmin_testing.certificates import Authority
 from ezadmin_testing.gateway import GatewayUnderTest
 from ezadmin_testing.proxy import CuttingProxy
@@ -18,14 +19,21 @@ PROXY_PORT = 3128
 STATE = "/var/lib/ezadmin-agent"
 
 
-def gateway_with_bundle(stack: Any, names: Names, database: str, folder: Path, **settings: str) -> GatewayUnderTest:
-    """A gateway with a certificate of an authority of its own, and the agent's bundle for hosts like this machine."""
+def gateway_with_bundle(
+    stack: Any, names: Names, database: str, folder: Path, *, signing: CommandSettings | None = None, **settings: str
+) -> GatewayUnderTest:
+    """A gateway with a certificate of an authority of its own, and the agent's bundle for hosts like this machine.
+
+    ``signing``: the signer whose commands agents do; without, those of the test's own key.
+    """
     authority = Authority(folder / "authority")
     certificate, key = authority.issue("gateway", ("127.0.0.1",))
     gateway = GatewayUnderTest(
         stack, names, database, folder, cert_file=f'"{certificate}"', key_file=f'"{key}"',
         ca_file=f'"{authority.ca_file}"', agents_kafka=f'"{stack.kafka}"', **settings,
     )  # fmt: skip
+    if signing is not None:
+        gateway.signed_by(signing)
     bundle.build(gateway.files, [bundle.here()])
     gateway.start()
     return gateway
