@@ -89,7 +89,7 @@ def test_log_search(stack: Any) -> None:
     """Counts tell what events do; an export has each line once, and its memory stays; EZADMIN_EVENTS=5000000 for all of it."""
     events = os.environ.get("EZADMIN_EVENTS", "200000")
     command = [sys.executable, str(Path(__file__).with_name("logsearch")), "--elasticsearch", stack.elasticsearch]
-    lines, pairs = ("1000000", "40") if int(events) > 1_000_000 else ("50000", "5")
+    lines, pairs = ("1000000", "40") if int(events) > 1_000_000 else ("20000", "5")
     more = ["--events", events, "--lines", lines, "--pairs", pairs, "--json"]
     done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stderr
