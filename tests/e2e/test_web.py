@@ -367,7 +367,7 @@ def test_every_page_is_accessible_and_fits_a_phone(
     page = sign_in(open_page(language, scheme, width), site)
     expect(page.locator("html")).to_have_attribute("data-bs-theme", scheme)
     for name, path in [
-        ("overview", "/"), ("hosts", "/hosts/"), ("hosts-none", "/hosts/?q=nothing-like-it"),
+        ("overview", "/"), ("fleet", "/fleet/"), ("hosts", "/hosts/"), ("hosts-none", "/hosts/?q=nothing-like-it"),
         ("host", f"/hosts/{site.host_id}"), ("host-new", f"/hosts/{EVIL_ID}"), ("account", "/account"),
         ("kiosk", f"/hosts/{site.host_id}?kiosk=1"),
         ("sites", "/sites/"), ("site-new", "/sites/new"), ("role-new", "/roles/new"), ("changes", "/changes/"),
