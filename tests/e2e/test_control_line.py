@@ -17,8 +17,6 @@ from ezadmin_testing.gateway import KIM, GatewayUnderTest
 from ezadmin_testing.processes import Process, wait_until
 from sqlalchemy import select
 
-from ezadmin_cmdb import settings
-from ezadmin_cmdb.app import create_core
 from ezadmin_cmdb.commands import chain, services, states
 from ezadmin_cmdb.commands.models import Command
 from ezadmin_cmdb.commands.services import Choice
@@ -38,10 +36,7 @@ def line(stack: Any, names: Names, database: str, tmp_path: Path) -> Iterator[Ga
     files = {"cert_file": certificate, "key_file": key, "ca_file": authority.ca_file}
     with signer(tmp_path) as signing:
         made = GatewayUnderTest(stack, names, database, tmp_path, **{name: f'"{path}"' for name, path in files.items()})
-        own = f'public_key = "{made.command_key.public.hex()}"'
-        signers = f'public_key = "{signing.public_key}"\nsigner_socket = "{signing.signer_socket}"'
-        made.config.write_text(made.config.read_text().replace(own, signers))
-        made.app = create_core(settings.load(made.config))
+        made.signed_by(signing)
         made.start()
         yield made
         made.stop()
