@@ -43,7 +43,7 @@ from ezadmin_cmdb.webhooks.models import Delivery
 from ezadmin_testing.commands import queued
 from ezadmin_wire.signing import SigningKey
 from ezadmin_wire.state import Inventory
-from ezadmin_wire.times import now
+from ezadmin_wire.times import format_time, now
 
 NOWHERE = "127.0.0.1:1"
 """Where nothing listens."""
