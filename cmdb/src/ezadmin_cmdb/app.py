@@ -47,7 +47,9 @@ from ezadmin_cmdb.jobs import models as _jobs
 from ezadmin_cmdb.kafka_access import models as _kafka_users
 from ezadmin_cmdb.limits import models as _limits
 from ezadmin_cmdb.logsearch import models as _log_alert_models
+from ezadmin_cmdb.maintenance import description as _maintenance
 from ezadmin_cmdb.maintenance import models as _maintenance_models
+from ezadmin_cmdb.maintenance import services as maintenance
 from ezadmin_cmdb.notifications import models as _notification_models
 from ezadmin_cmdb.outbox import models as _outbox
 from ezadmin_cmdb.rights import descriptions as _rights
@@ -82,6 +84,7 @@ DESCRIBED = (
     _host_description,
     _drifts,
     _alerts,
+    _maintenance,
     _thresholds,
     _commands,
     _configs,
@@ -223,6 +226,7 @@ def create_app(settings: Settings) -> Flask:
         configs_differing=command_views.differing,
         locked_until=guards.locked_until,
         starters_missing=starters.missing,
+        window_preview=lambda window: maintenance.preview(signin.current_actor(), window),
         has_second_factor=second_factor.is_on,
         sessions_of=accounts.sessions_of,
         described=descriptions.find,

@@ -182,6 +182,15 @@ SAMPLES: dict[str, Sample] = {
     "host": Sample(make=_host, form=lambda n: {"name": f"Host {n}", "state": "active"}, change={"state": "quarantined"}),
     "drift": Sample(needs=("host",), make=_drift),
     "alert": Sample(needs=("host",), make=_alert),
+    "maintenance_window": Sample(
+        needs=("host", "host_group"),
+        form=lambda n: {
+            "name": f"Window {n}", "reason": "Patches", "active": "true", "starts": "2026-03-01 02:00", "minutes": "60",
+            "timezone": "Asia/Seoul", "repeats": "weekly", "weekdays": ["su"], "last": "2027-03-01", "hosts": f"Host {n}",
+            "group": f"Group {n}", "filter": "state=active",
+        },
+        change={"minutes": "90"},
+    ),
     "threshold_template": Sample(
         needs=("host_group", "site"),
         form=lambda n: {

@@ -8,6 +8,7 @@ from ezadmin_wire.names import Names
 
 EVERYBODY = "*"
 """Every user that may sign in: each host has one of its own, and Kafka knows no groups of users."""
+WORKER_GROUPS = ("cmdb-worker", "cmdb-worker-jobs", "cmdb-worker-alerts")
 TOPICS, GROUP, CLUSTER = "topics", "group", "cluster"
 CLUSTER_NAME = "kafka-cluster"
 """The one name that Kafka has for itself."""
@@ -56,7 +57,7 @@ def rights(names: Names) -> list[Right]:
         Right(cmdb, TOPICS, (names.config,), ("Read", "Write")),
         Right(cmdb, TOPICS, (names.dlq,), ("Write",)),
         Right(cmdb, TOPICS, (names.metrics, names.logs), ("Describe",)),
-        Right(cmdb, GROUP, tuple(map(names.consumer_group, ("cmdb-worker", "cmdb-worker-jobs"))), ("Read",)),
+        Right(cmdb, GROUP, tuple(map(names.consumer_group, WORKER_GROUPS)), ("Read",)),
         Right(cmdb, GROUP, (names.consumer_group("pipeline"),), ("Describe",)),
         Right(cmdb, CLUSTER, (CLUSTER_NAME,), ("Describe", "Alter")),
         Right(gateway, TOPICS, (names.config,), ("Read",)),
