@@ -208,7 +208,7 @@ PAGE_ACTIONS = {
 API_METHODS = {"GET": "view", "POST": "change", "PATCH": "change", "DELETE": "delete"}
 NOT_ABOUT_ONE = (
     "bulk", "bulk-delete", "import", "errors.csv", "options", "filter", "count", "decide", "decisions", "/commands",
-    "/commands/export.csv", "/send", "/logs/", "/logs/histogram", "/logs/fields", "/logs/complete", "/logs/cancel",
+    "/commands/export.csv", "/send", "/fleet/", "/logs/", "/logs/histogram", "/logs/fields", "/logs/complete", "/logs/cancel",
 )  # fmt: skip
 """Endings of routes whose answer names no host."""
 BODIES = {
