@@ -372,7 +372,8 @@ def test_every_page_is_accessible_and_fits_a_phone(
         ("kiosk", f"/hosts/{site.host_id}?kiosk=1"),
         ("sites", "/sites/"), ("site-new", "/sites/new"), ("role-new", "/roles/new"), ("changes", "/changes/"),
         ("host-edit", f"/hosts/{EVIL_ID}/edit"), ("host-history", f"/hosts/{EVIL_ID}/history"), ("user-new", "/users/new"),
-        ("logs", "/logs/"), ("log-alerts", "/logs/alerts/"), ("missing", "/nothing"),
+        ("logs", "/logs/"), ("log-alerts", "/logs/alerts/"), ("alerts", "/alerts/"),
+        ("maintenance-new", "/maintenance-windows/new"), ("missing", "/nothing"),
     ]:  # fmt: skip
         page.goto(path)
         accessible(page)
