@@ -24,6 +24,7 @@ from ezadmin_cmdb.enrolment import services as enrolment
 from ezadmin_cmdb.gateway import bodies, signed
 from ezadmin_cmdb.gateway.database import Database
 from ezadmin_cmdb.gateway.directory import Directory, Reader
+from ezadmin_cmdb.gateway.graphs import Graphs
 from ezadmin_cmdb.gateway.limits import OnceInAWhile, WrongTokens
 from ezadmin_cmdb.gateway.live import Live
 from ezadmin_cmdb.gateway.polls import Polls
@@ -65,6 +66,7 @@ class Gateway:
         self._told = OnceInAWhile()
         self.downloads = Downloads(settings.gateway.files, settings.gateway.url, settings.gateway.ca_file)
         self.live = Live(settings, core, self.database)
+        self.graphs = Graphs(settings, core, self.database, self.directory)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._known = asyncio.Event()
         self.reader = Reader(self.directory, settings.kafka, settings.names.config, self._changed)
@@ -89,11 +91,13 @@ class Gateway:
             asyncio.create_task(self.polls.look_for_commands()),
             asyncio.create_task(self.polls.keep_lines()),
             asyncio.create_task(self.live.look()),
+            asyncio.create_task(self.graphs.flush()),
         ]
         try:
             yield
         finally:
             self.reader.stop()
+            self.graphs.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -307,7 +311,8 @@ class Gateway:
         """Figures in the format of Prometheus."""
         gauges = {
             "polls_waiting": self.polls.count,
-            "browsers": self.live.count,
+            "browsers": self.live.count + self.graphs.count,
+            "graphs_kept_bytes": self.graphs.samples.kept.bytes,
             "hosts_known": len(self.directory),
             "upload_bytes_in_flight": self.uploads.bytes,
             "config_records_refused": self.directory.refused,
@@ -339,6 +344,7 @@ class Gateway:
             route("/health", self.health),
             route("/metrics", self.metrics),
             WebSocketRoute("/ws", self.live.serve),
+            WebSocketRoute("/graphs", self.graphs.serve),
         ]
 
         async def unknown(request: Request, error: Exception) -> Response:
