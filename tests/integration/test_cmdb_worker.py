@@ -333,7 +333,9 @@ def test_kafka_away_the_worker_waits_and_ends_when_told(cmdb: Cmdb, tmp_path: Pa
     own.mkdir()
     config = settings_file(own, cmdb.engine.url.render_as_string(hide_password=False), "127.0.0.1:1", cmdb.names)
     process: Process = worker(config, own / "log").start()
-    time.sleep(5)
+    log = own / "log"
+    said = ("configuration is not published", "reports are not read")
+    wait_until(lambda: all(text in log.read_text() for text in said), 60, "it says what waits")
     assert process.running
     started = time.monotonic()
     process.signal(signal.SIGTERM)
