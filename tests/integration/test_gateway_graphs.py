@@ -15,6 +15,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from ezadmin_cmdb.accounts import services as accounts
+from ezadmin_cmdb.database import db
+from ezadmin_cmdb.describe import services as described
+from ezadmin_cmdb.describe.description import find
+from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.settings import load
 from ezadmin_wire import batch
 from ezadmin_wire.names import Names
@@ -52,11 +56,16 @@ def sample(gateway: GatewayUnderTest, producer: Any, host: SimulatedHost, value:
     producer.send(gateway.names.metrics, key=host.id.encode(), value=body, headers=headers).get(timeout=10)
 
 
-def signed_in(gateway: GatewayUnderTest, admin: bool = True) -> tuple[str, str]:
-    """(cookie, token of the session) of a new user."""
+def signed_in(gateway: GatewayUnderTest, admin: bool = True, only: str | None = None) -> tuple[str, str]:
+    """(cookie, token of the session) of a new user; ``only``: the host whose figures he may see."""
     gateway.app.config["SECRET_KEY"] = load(gateway.config).secret_key()
     with gateway.work():
         user = accounts.create_user(KIM, f"u{secrets.token_hex(4)}", "correct horse battery", admin=admin)
+        if only is not None:
+            values = {"name": f"g{secrets.token_hex(4)}", "hosts": [db.session.get_one(Host, only)]}
+            group = described.create(KIM, find("host_group"), values)
+            role = described.create(KIM, find("role"), {"name": values["name"], "permissions": ["metrics.view"]})
+            described.create(KIM, find("grant"), {"user": user, "role": role, "group": group})
         token = accounts.open_session(user, "127.0.0.1", None)
     serializer = SecureCookieSessionInterface().get_signing_serializer(gateway.app)
     assert serializer is not None
@@ -117,6 +126,16 @@ def test_who_comes_back_finds_what_he_missed_in_its_order(gateway: GatewayUnderT
         ask(line, host.id)
         found = [value for _, value in values_until(line, 0.05)]
     assert list(dict.fromkeys(found)) == [0.01, 0.02, 0.03, 0.04, 0.05]
+
+
+def test_a_user_hears_of_the_hosts_of_his_groups_alone(gateway: GatewayUnderTest, producer: Any) -> None:
+    mine, other = gateway.known(), gateway.known()
+    cookie, _ = signed_in(gateway, admin=False, only=mine.id)
+    with browser(gateway, cookie) as line:
+        assert ask(line, mine.id, other.id) == [other.id]
+        sample(gateway, producer, other, 0.1)
+        sample(gateway, producer, mine, 0.2)
+        assert set(values_until(line, 0.2)) == {(mine.id, 0.2)}
 
 
 def test_who_signs_out_hears_no_more(gateway: GatewayUnderTest, producer: Any) -> None:
