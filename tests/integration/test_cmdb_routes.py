@@ -189,6 +189,8 @@ BY_HAND = {
         )
     },
     **{f"api_logs.{name} GET": "events.view" for name in ("search", "histogram", "values", "context", "export")},
+    "graphs.show GET": "metrics.view",
+    "graphs.history GET": "metrics.view",
     "logs.cancel POST": "events.view",
     "logs.ignore_page GET": "rules.change",
     "logs.ignore POST": "rules.change",
@@ -209,6 +211,7 @@ API_METHODS = {"GET": "view", "POST": "change", "PATCH": "change", "DELETE": "de
 NOT_ABOUT_ONE = (
     "bulk", "bulk-delete", "import", "errors.csv", "options", "filter", "count", "decide", "decisions", "/commands",
     "/commands/export.csv", "/send", "/fleet/", "/logs/", "/logs/histogram", "/logs/fields", "/logs/complete", "/logs/cancel",
+    "/graphs/history",
 )  # fmt: skip
 """Endings of routes whose answer names no host."""
 BODIES = {

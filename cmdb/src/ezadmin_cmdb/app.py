@@ -149,6 +149,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.enrolment import views as enrolment_views
     from ezadmin_cmdb.filters import views as filter_views
     from ezadmin_cmdb.fleet import views as fleet_views
+    from ezadmin_cmdb.graphs import views as graph_views
     from ezadmin_cmdb.hosts import views as host_views
     from ezadmin_cmdb.logsearch import alert_views as log_alert_views
     from ezadmin_cmdb.logsearch import views as log_views
@@ -197,6 +198,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(enrolment_views.quarantine)
     app.register_blueprint(filter_views.bp)
     app.register_blueprint(fleet_views.bp)
+    app.register_blueprint(graph_views.bp)
     app.register_blueprint(log_views.bp)
     app.register_blueprint(log_alert_views.bp)
     app.register_blueprint(group_views.bp)
