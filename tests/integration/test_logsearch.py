@@ -683,7 +683,8 @@ def test_a_csv_harms_no_spreadsheet(es: Elastic, module_names: Names, store: Any
     assert header == ["message", "tags", "labels.rack"]
     assert len(rows) == len(hostile)
     assert not [row for row in rows if row[0][:1] in "=+-@\t\r"]
-    assert 'a"b,c\nd' in {row[0] for row in rows}
+    assert {'a"b,c\nd', "[ESC][31m", "a[U+0000]b"} <= {row[0] for row in rows}
+    assert not any(one in data for one in (b"\x1b", b"\0")), "whoever prints the file on a terminal is safe"
     with pytest.raises(Invalid):
         export.export(es, module_names, wanted(), columns=["a*"])
 

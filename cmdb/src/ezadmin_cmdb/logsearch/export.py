@@ -17,6 +17,7 @@ from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
 from ezadmin_cmdb.errors import Invalid
 from ezadmin_cmdb.logsearch import services
 from ezadmin_cmdb.logsearch.services import Search
+from ezadmin_cmdb.web.formats import plain
 from ezadmin_wire.names import Names
 
 Format = Literal["ndjson", "csv"]
@@ -69,7 +70,8 @@ def export(
 
     The first piece is made before this returns, so that what is wrong is said before a response begins: QueryError, Invalid,
     ElasticUnavailable. Later, and if a shard fails, ElasticUnavailable breaks the stream: a file without an end is better than
-    one that is not whole and looks so. Cells of CSV are guarded against formulas. Close the generator to give up.
+    one that is not whole and looks so. Cells of CSV are guarded against formulas, and characters that command a terminal are
+    written as pages show them. Close the generator to give up.
     """
     wanted = check(columns) if columns or format == "csv" else []
     pieces = _pieces(elastic, names, search, wanted, format, sort, limit, opaque_id)
@@ -146,7 +148,7 @@ class Reader:
         return json.dumps(source, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
     def _csv(self, source: Mapping[str, Any]) -> bytes:
-        return _row([guarded(_cell(value_of(source, name))) for name in self._columns])
+        return _row([guarded(plain(_cell(value_of(source, name)))) for name in self._columns])
 
 
 def value_of(source: Mapping[str, Any], name: str) -> Any:
@@ -169,8 +171,7 @@ def _cell(value: Any) -> str:
 
 def _row(cells: Sequence[str]) -> bytes:
     buffer = io.StringIO()
-    # a NUL ends a text for some readers, a lone carriage return a line
-    csv.writer(buffer).writerow([one.replace("\0", "\N{REPLACEMENT CHARACTER}") for one in cells])
+    csv.writer(buffer).writerow(cells)
     return buffer.getvalue().encode("utf-8", "replace")
 
 
