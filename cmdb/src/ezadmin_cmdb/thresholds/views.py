@@ -22,7 +22,7 @@ from ezadmin_cmdb.describe import pages
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.describe.pages import Answer, Pages
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
-from ezadmin_cmdb.errors import Conflict, DomainError, Invalid, Outdated
+from ezadmin_cmdb.errors import Conflict, DomainError, Invalid, NotFound, Outdated
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.metrics.fields import datasets
@@ -294,7 +294,10 @@ api = ApiBlueprint(
 def api_preview(given: dict[str, Any]) -> Preview:
     """Which hosts would get other limits, and what of the newest figures would be raised now; nothing is changed."""
     template_id = given.pop("id", None)
-    return preview(current_actor(), elastic(), _names(), template_id, given)
+    try:
+        return preview(current_actor(), elastic(), _names(), template_id, given)
+    except NotFound as error:  # what is said in the body is wrong, not the address
+        raise Invalid(str(error), "id") from error
 
 
 @api.route("/thresholds/starters", methods=["POST"], endpoint="starters")
