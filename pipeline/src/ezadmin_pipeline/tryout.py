@@ -351,7 +351,7 @@ class Why:
             yield f"{fate.time}  {fate.level:9} {what}, {place}  {_short(fate.before.get('message'))}"
         for (topic, partition, minute, dataset, level), values in counts.items():
             figures = ", ".join(f"{name.removeprefix('events.')} {count}" for name, count in values.fields().items())
-            yield f"counted in {minute}, {dataset}, {level} ({topic}/{partition}): {figures}"
+            yield f"counted in {minute}, {dataset}, {level}: {figures} ({topic}/{partition})"
 
     def _budgets(self, record: commits.CommitRecord, host: str) -> Iterator[str]:
         if not self._settings.surges.on:
