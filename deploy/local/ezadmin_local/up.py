@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from . import config, grafana, install, machine
@@ -181,6 +182,8 @@ def _write_parts(
                     layout.config_of(part).read_bytes(),
                     # the gateway takes a renewed one by itself
                     endpoints.security.stamp() if endpoints.security and part == "cmdb-web" else b"",
+                    # the way to Kafka stands in the agent's enrolment
+                    endpoints.kafka if endpoints.security and part == "agent" else b"",
                     *_sources(layout, part),
                 ),
             )
@@ -281,7 +284,9 @@ def _register_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
 
 def _enrol_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
     """Has this machine's agent known by a token, unless it is already; gives back id and name of the host."""
-    if not (stack.layout.state / "agent" / "enrolment.json").exists():
+    enrolment = stack.layout.state / "agent" / "enrolment.json"
+    if not _enrolled(enrolment, endpoints):
+        enrolment.unlink(missing_ok=True)  # the same host again, which the gateway takes: it has the key
         stack.wait_for(
             "gateway",
             lambda: stack.ask_part("cmdb-gateway", endpoints),
@@ -295,6 +300,15 @@ def _enrol_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
         _command(stack, "agent", "enrol", json.loads(made)["token"])
     host, _ = _identity(stack, "agent")
     return host
+
+
+def _enrolled(enrolment: Path, endpoints: Endpoints) -> bool:
+    """Whether the agent was enrolled, and for the ports that the gateway and Kafka have now."""
+    try:
+        content = json.loads(enrolment.read_text())
+        return (content["gateway"], content["kafka"]["bootstrap"]) == (endpoints.gateway, endpoints.kafka)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _add_host(stack: Stack, part: str) -> dict[str, str]:

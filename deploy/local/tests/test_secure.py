@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import socket
 import ssl
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from ezadmin_local import certificates, config, health
+from ezadmin_local import certificates, config, health, up
 from ezadmin_local.config import Endpoints, Settings
 from ezadmin_local.console import Console
 from ezadmin_local.errors import LocalError
@@ -157,3 +158,14 @@ def test_a_plain_stack_does_not_become_a_secure_one(layout: Layout) -> None:
     layout.ports_file.write_text("{}")
     stack.make_secure()
     assert stack.security is not None
+
+
+def test_an_agent_enrols_again_when_the_ports_are_others(endpoints: Endpoints, tmp_path: Path) -> None:
+    file = tmp_path / "enrolment.json"
+    assert not up._enrolled(file, endpoints)
+    content = {"gateway": endpoints.gateway, "kafka": {"bootstrap": endpoints.kafka}}
+    file.write_text(json.dumps(content))
+    assert up._enrolled(file, endpoints)
+    for other in ({"gateway": "https://127.0.0.1:1"}, {"kafka": {"bootstrap": "127.0.0.1:1"}}, {"kafka": None}):
+        file.write_text(json.dumps(content | other))
+        assert not up._enrolled(file, endpoints)
