@@ -294,6 +294,8 @@ def elasticsearch_heap_options(layout: Layout, heap: str) -> str:
         "# Elasticsearch's default takes the whole heap from the machine at once; here it is taken as it is used.\n"
         "-XX:-AlwaysPreTouch\n"
         f"-XX:HeapDumpPath={folder}\n-XX:ErrorFile={folder}/hs_err_pid%p.log\n"
+        "# Else built-in roles are written to an index, which needs a module that is not there: a warning at each change.\n"
+        "-Des.queryable_built_in_roles_enabled=false\n"
     )
 
 
