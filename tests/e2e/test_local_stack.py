@@ -1,5 +1,6 @@
 """The product as its user starts it: ``deploy/local/up``, and then what happens on a bad day.
 
+The bad days are those of a secure stack, for what works there works without TLS and users as well.
 ``EZADMIN_FULL=1`` makes the outages as long as the issue wants them (two minutes); else they last 20 seconds.
 """
 
@@ -9,24 +10,29 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psutil
+import pymysql
 import pytest
 from ezadmin_testing.processes import Process, wait_until
 from ezadmin_testing.search import search_all
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
-from ezadmin_pipeline.elastic import ElasticClient, Unavailable
+from ezadmin_pipeline.elastic import ElasticClient, SignInRefused, Unavailable
 from ezadmin_wire.elastic import ElasticConnection
+from ezadmin_wire.kafka import KafkaConnection
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUTAGE = 120 if os.environ.get("EZADMIN_FULL") else 20
@@ -68,7 +74,10 @@ class LocalStack:
     def published(self, key: str) -> bool:
         """Whether a config record stands in its topic."""
         consumer = KafkaConsumer(
-            bootstrap_servers=self.table["kafka"], group_id=None, enable_auto_commit=False, consumer_timeout_ms=1000
+            **KafkaConnection.parse(self.table["kafka_connection"], "stack.json").options(),
+            group_id=None,
+            enable_auto_commit=False,
+            consumer_timeout_ms=1000,
         )
         place = TopicPartition("ezadmin.config", 0)
         consumer.assign([place])
@@ -89,18 +98,14 @@ class LocalStack:
         return Counter(hit["_source"]["message"] for hit in hits)
 
 
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    state = tmp_path_factory.mktemp("local")
+@contextmanager
+def started(state: Path, *options: str) -> Iterator[LocalStack]:
+    """A stack in a folder, which leaves nothing running."""
     try:
-        subprocess.run([ROOT / "deploy/local/up", "--state", state], check=True, timeout=900)
+        subprocess.run([ROOT / "deploy/local/up", *options, "--state", state], check=True, timeout=900)
         table = json.loads((state / "stack.json").read_text())
-        elastic = ElasticClient(ElasticConnection((table["elasticsearch"],)))
-        local = LocalStack(state, elastic, table)
-        # the writers of these tests are surges; what they write must all be there
-        local.run("ezadmin-cmdb", "rules", "add", "writers", "exempt", "--contains", " line ")
-        wait_until(lambda: local.published("rules"), 20, "the rule is published")
-        yield local
+        elastic = ElasticClient(ElasticConnection.parse(table["elasticsearch_connection"], "stack.json"))
+        yield LocalStack(state, elastic, table)
         elastic.close()
         processes = [process for process in psutil.process_iter() if _belongs(process, state)]
         assert processes, "the stack had processes"
@@ -110,11 +115,35 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     assert not left, "down leaves nothing running"
 
 
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    with started(tmp_path_factory.mktemp("local"), "--secure") as local:
+        # the writers of these tests are surges; what they write must all be there
+        local.run("ezadmin-cmdb", "rules", "add", "writers", "exempt", "--contains", " line ")
+        wait_until(lambda: local.published("rules"), 20, "the rule is published")
+        yield local
+
+
 def _belongs(process: psutil.Process, state: Path) -> bool:
     try:
         return str(state) in " ".join(process.cmdline())
     except psutil.Error:
         return False
+
+
+def test_a_stack_without_tls_and_users(tmp_path: Path) -> None:
+    with started(tmp_path / "plain") as plain:  # before the other one, so that they do not run at once
+        wait_until(plain.healthy, 60, "status says that every part is healthy")
+        assert_a_line_is_found(plain)
+        begin = time.monotonic()
+        plain.command("up")
+        assert time.monotonic() - begin < 10
+        refused = subprocess.run(
+            [ROOT / "deploy/local/up", "--secure", "--state", plain.state], capture_output=True, text=True, timeout=60
+        )
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "without --secure" in refused.stderr
+        assert plain.healthy()
 
 
 def test_everything_is_healthy_and_every_dataset_arrives(local: LocalStack) -> None:
@@ -149,13 +178,58 @@ def test_the_communication_test_of_the_agent_is_well(local: LocalStack) -> None:
     assert steps["read back"]["ok"], steps["read back"]
 
 
-def test_a_line_is_found_within_five_seconds(local: LocalStack) -> None:
+def test_the_agent_has_a_user_of_its_own(local: LocalStack) -> None:
+    command = local.tool("ezadmin-agent", "check", "--json", "--config", str(local.state / "etc/agent.toml"))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    steps = {(step := json.loads(line))["name"]: step for line in done.stdout.splitlines()}
+    assert steps["sign-in"]["ok"], steps["sign-in"]
+    assert local.table["host"]["id"] in json.dumps(steps["sign-in"])
+
+
+def test_nobody_comes_in_without_tls_and_a_password(local: LocalStack) -> None:
+    wrong = ElasticClient(ElasticConnection((local.table["elasticsearch"],), ca_file=local.table["ca_file"]))
+    with pytest.raises(SignInRefused):
+        wrong.request("GET", "/_cluster/health")
+    wrong.close()
+    plain = KafkaConnection(local.table["kafka"])
+    over_tls = KafkaConnection(local.table["kafka"], tls=True, ca_file=local.table["ca_file"])
+    for kafka in (plain, over_tls):
+        with pytest.raises(KafkaError):
+            KafkaAdminClient(**kafka.options(), bootstrap_timeout_ms=2_000)
+    for url in (local.table["web"], local.table["gateway"]):
+        host, port = url.removeprefix("https://").split(":")
+        with (
+            socket.create_connection((host, int(port)), 10) as connection,
+            ssl.create_default_context(cafile=local.table["ca_file"]).wrap_socket(connection, server_hostname=host),
+        ):
+            pass
+    database = local.table["mariadb"]
+    address = {"host": database["host"], "port": database["port"], "user": database["user"]}
+    with pytest.raises(pymysql.err.OperationalError):
+        pymysql.connect(**address, password=database["password"], ssl_disabled=True)
+    pymysql.connect(**address, password=database["password"], ssl_ca=local.table["ca_file"]).close()
+
+
+def test_keys_and_passwords_are_their_owners_alone(local: LocalStack) -> None:
+    files = [file for name in ("tls", "keys", "etc") for file in (local.state / name).rglob("*") if file.is_file()]
+    assert (local.state / "tls/ca.key") in files
+    # Elasticsearch makes its keystore itself, in a folder that nobody else may enter
+    open_ones = [file for file in files if file.stat().st_mode & 0o077 and file.name != "elasticsearch.keystore"]
+    assert not open_ones
+
+
+def assert_a_line_is_found(local: LocalStack) -> None:
+    """Within five seconds."""
     word = f"hello-ez-{secrets.token_hex(4)}"
     with open(local.table["log_file"], "a") as file:
         file.write(f"{word} from a newcomer\n")
     begin = time.monotonic()
     wait_until(lambda: local.messages(word), 15, "the line is found")
     assert time.monotonic() - begin < 5
+
+
+def test_a_line_is_found_within_five_seconds(local: LocalStack) -> None:
+    assert_a_line_is_found(local)
 
 
 def test_the_inventory_is_in_the_database(local: LocalStack) -> None:
@@ -243,20 +317,14 @@ def test_a_service_is_away(local: LocalStack, service: str) -> None:
 def test_the_agent_is_killed_while_lines_are_written_and_the_file_is_rotated(local: LocalStack, tmp_path: Path) -> None:
     log = tmp_path / "application.log"
     config = tmp_path / "agent.toml"
-    config.write_text(
-        f'state_dir = "{tmp_path}/agent"\n[kafka]\nbootstrap = "{local.table["kafka"]}"\n'
-        f'[[logs]]\npath = "{log}"\nfrom = "start"\n'
-    )
-    identity = json.loads(
-        subprocess.check_output(local.tool("ezadmin-agent", "identity", "--config", str(config)), timeout=60)
-    )
-    host = ("--id", identity["host.id"], "--name", "second-agent", "--public-key", identity["public_key"])
-    local.run("ezadmin-cmdb", "host", "add", *host)
-    wait_until(lambda: local.published(f"host/{identity['host.id']}"), 20, "the host's key is published")
+    config.write_text(f'state_dir = "{tmp_path}/agent"\n[[logs]]\npath = "{log}"\nfrom = "start"\n')
+    token = local.cmdb("enrolment-token", "create", "--name", "second agent", "--json")["token"]
+    subprocess.run(local.tool("ezadmin-agent", "enrol", token, "--config", str(config)), check=True, timeout=60)
     agent = Process(local.tool("ezadmin-agent", "run", "--config", str(config)), tmp_path / "agent.log").start()
     word = f"rotated{secrets.token_hex(4)}"
     try:
         writer = Writer(log, word, rate=2000)
+        wait_until(lambda: local.messages(word), 60, "the agent reads the file")
         for i in range(5):
             time.sleep(1.3)
             agent.kill()

@@ -65,6 +65,10 @@ def roles() -> dict[str, Any]:
     return roles
 
 
+def test_the_documented_roles_are_those_that_the_local_stack_gives() -> None:
+    assert json.loads((DOC.parents[1] / "es" / "roles.json").read_text()) == roles()
+
+
 def test_the_documented_rights_are_those_that_are_made() -> None:
     made = [(right.user, right.kind, name, list(right.operations)) for right in needed(Names()) for name in right.names]
     assert rights() == made

@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("up", "Starts ezadmin on this machine: installs what is missing, starts what is down.")
     sub.add_argument("--services-only", action="store_true", help="only Kafka, Elasticsearch and MariaDB, for tests")
+    sub.add_argument("--secure", action="store_true", help="a new stack with TLS, users and rights everywhere")
     command("down", "Stops everything that `up` started.")
     sub = command("status", "Shows every part, asked whether it works. Exit status 0 only if all do.")
     sub.add_argument("--json", action="store_true", help="as one JSON object")
@@ -98,6 +99,8 @@ def _run(options: argparse.Namespace) -> int:
         os.umask(0o022)  # what is shared may be read; the state's own folders and files say 0700 and 0600
         layout.make_folders()
         with hold(layout.lock_file, "deploy/local/up"):
+            if options.secure:
+                stack.make_secure()
             up.up(stack, options.services_only)
         return 0
     if not layout.ports_file.exists():

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .layout import Layout
 from .processes import MARK, mark
+from .security import ADMINISTRATOR, PREFIX, Security
 
-PREFIX = "ezadmin"
 DATABASE = "ezadmin"
 CLUSTER_ID = "ezadmin-local-kafka-00"
 """22 characters of base64url, as Kafka wants it. One for all: every stack is one broker on loopback."""
@@ -28,11 +28,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where the services of a stack listen."""
+    """Where the services of a stack listen. security: None where they ask for no password and speak no TLS."""
 
     ports: Mapping[str, int]
     password: str
     socket: Path
+    security: Security | None = None
+
+    @property
+    def scheme(self) -> str:
+        """What the URLs begin with."""
+        return "https" if self.security else "http"
 
     @property
     def kafka(self) -> str:
@@ -42,29 +48,52 @@ class Endpoints:
     @property
     def elasticsearch(self) -> str:
         """URL without a slash at its end."""
-        return f"http://127.0.0.1:{self.ports['elasticsearch']}"
+        return f"{self.scheme}://127.0.0.1:{self.ports['elasticsearch']}"
 
     @property
     def web(self) -> str:
         """URL of the web application, without a slash at its end."""
-        return f"http://127.0.0.1:{self.ports['web']}"
+        return f"{self.scheme}://127.0.0.1:{self.ports['web']}"
 
     @property
     def gateway(self) -> str:
         """URL of the gateway, without a slash at its end."""
-        return f"http://127.0.0.1:{self.ports['gateway']}"
+        return f"{self.scheme}://127.0.0.1:{self.ports['gateway']}"
 
     @property
     def grafana(self) -> str:
         """URL of the stack's own Grafana, if it runs one."""
-        return f"http://127.0.0.1:{self.ports['grafana']}"
+        return f"{self.scheme}://127.0.0.1:{self.ports['grafana']}"
 
     @property
     def database_url(self) -> str:
         """SQLAlchemy URL of the database."""
-        return (
-            f"mysql+pymysql://{DATABASE}:{self.password}@127.0.0.1:{self.ports['mariadb']}/{DATABASE}?charset=utf8mb4"
-        )
+        tls = f"&ssl_ca={self.security.ca_file}&ssl_check_hostname=true" if self.security else ""
+        port = self.ports["mariadb"]
+        return f"mysql+pymysql://{DATABASE}:{self.password}@127.0.0.1:{port}/{DATABASE}?charset=utf8mb4{tls}"
+
+    def kafka_table(self, user: str) -> dict[str, str | bool]:
+        """``[kafka]`` of a user; user: of a secure stack."""
+        table: dict[str, str | bool] = {"bootstrap": self.kafka}
+        if self.security:
+            password_file = str(self.security.password_file("kafka", user))
+            table |= {"tls": True, "ca_file": str(self.security.ca_file)}
+            table |= {"sasl": "SCRAM-SHA-512", "user": user, "password_file": password_file}
+        return table
+
+    def elasticsearch_table(self, user: str) -> dict[str, str | bool]:
+        """``[elasticsearch]`` of a user; user: of a secure stack."""
+        table: dict[str, str | bool] = {"url": self.elasticsearch}
+        if self.security:
+            password_file = str(self.security.password_file("elasticsearch", user))
+            table |= {"ca_file": str(self.security.ca_file), "user": user, "password_file": password_file}
+        return table
+
+    def certificate_table(self) -> dict[str, str | bool]:
+        """What ``[web]`` and ``[gateway]`` of a secure stack have more."""
+        if self.security is None:
+            return {}
+        return {"cert_file": str(self.security.certificate), "key_file": str(self.security.key)}
 
 
 @dataclass(frozen=True)
@@ -102,15 +131,16 @@ def stamp(*contents: str | bytes) -> str:
 def kafka_properties(data: Path, endpoints: Endpoints) -> str:
     """One broker that is its own controller (KRaft)."""
     controller = endpoints.ports["kafka_controller"]
+    data_protocol, controller_protocol = ("SASL_SSL", "SSL") if endpoints.security else ("PLAINTEXT", "PLAINTEXT")
     return f"""\
 # Written by deploy/local/up at each start; changes here are lost.
-# Listens on 127.0.0.1 only, without passwords: for this machine, not for a network.
+# Listens on 127.0.0.1 only: for this machine, not for a network.
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=DATA://{endpoints.kafka},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=DATA://{endpoints.kafka}
-listener.security.protocol.map=DATA:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=DATA:{data_protocol},CONTROLLER:{controller_protocol}
 inter.broker.listener.name=DATA
 controller.listener.names=CONTROLLER
 log.dirs={data}
@@ -138,7 +168,41 @@ group.initial.rebalance.delay.ms=0
 controlled.shutdown.enable=true
 # Compaction's buffer comes out of the small heap (default 128 MiB).
 log.cleaner.dedupe.buffer.size=16777216
+{_kafka_security(endpoints.security) if endpoints.security else ""}"""
+
+
+def _kafka_security(security: Security) -> str:
+    """TLS, users by SCRAM, and rights: whom no right allows something may not do it."""
+    scram = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+    password = security.password("kafka", ADMINISTRATOR)
+    return f"""
+ssl.keystore.type=PEM
+ssl.keystore.location={security.both}
+ssl.truststore.type=PEM
+ssl.truststore.location={security.ca_file}
+# The broker is its own controller's client, and known there by its certificate.
+listener.name.controller.ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^CN=(.*?)$/$1/,DEFAULT
+listener.name.data.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.data.scram-sha-512.sasl.jaas.config={scram} username="{ADMINISTRATOR}" password="{password}";
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:server;User:{ADMINISTRATOR}
+allow.everyone.if.no.acl.found=false
+# A user who is gone is sent away a minute later at most.
+connections.max.reauth.ms=60000
 """
+
+
+def kafka_format_arguments(layout: Layout, endpoints: Endpoints) -> str:
+    """What formats Kafka's storage, in a file for Java: a password on the command line is seen by every user."""
+    words = ["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID]
+    words += ["--config", str(layout.etc / "kafka.properties")]
+    words += ["--ignore-formatted"]  # the run before this one may have been cut off half way
+    if endpoints.security:
+        password = endpoints.security.password("kafka", ADMINISTRATOR)
+        words += ["--add-scram", f"SCRAM-SHA-512=[name={ADMINISTRATOR},password={password}]"]
+    return "\n".join(words) + "\n"
 
 
 KAFKA_LOG4J = """\
@@ -188,18 +252,30 @@ path.data: {text(str(layout.data / "elasticsearch"))}
 path.logs: {text(str(layout.run / "elasticsearch"))}
 discovery.type: single-node
 
-# Security is off, so the server listens on 127.0.0.1 only and must stay there: whoever reaches the port reads and
-# writes everything.
+# On 127.0.0.1 only; where security is off it must stay there: whoever reaches the port reads and writes everything.
 network.host: 127.0.0.1
 http.port: {endpoints.ports["elasticsearch"]}
 transport.port: {endpoints.ports["elasticsearch_transport"]}
-xpack.security.enabled: false
+{_ELASTICSEARCH_SECURITY if endpoints.security else "xpack.security.enabled: false"}
 
 # Absolute: the default of 85 % used would stop a big disk with hundreds of free gigabytes.
 cluster.routing.allocation.disk.watermark.low: 2gb
 cluster.routing.allocation.disk.watermark.high: 1gb
 cluster.routing.allocation.disk.watermark.flood_stage: 500mb
 """
+
+
+_ELASTICSEARCH_SECURITY = """\
+xpack.security.enabled: true
+xpack.security.enrollment.enabled: false
+xpack.security.http.ssl.enabled: true
+xpack.security.http.ssl.certificate: server.pem
+xpack.security.http.ssl.key: server.key
+# Nobody else is in this cluster, and without this anyone on this machine could say that he is.
+xpack.security.transport.ssl.enabled: true
+xpack.security.transport.ssl.certificate: server.pem
+xpack.security.transport.ssl.key: server.key
+xpack.security.transport.ssl.certificate_authorities: ca.pem"""
 
 
 def elasticsearch_jvm_options(shipped: str) -> str:
@@ -218,6 +294,8 @@ def elasticsearch_heap_options(layout: Layout, heap: str) -> str:
         "# Elasticsearch's default takes the whole heap from the machine at once; here it is taken as it is used.\n"
         "-XX:-AlwaysPreTouch\n"
         f"-XX:HeapDumpPath={folder}\n-XX:ErrorFile={folder}/hs_err_pid%p.log\n"
+        "# Else built-in roles are written to an index, which needs a module that is not there: a warning at each change.\n"
+        "-Des.queryable_built_in_roles_enabled=false\n"
     )
 
 
@@ -266,25 +344,37 @@ def mariadb_command(mariadbd: Path, layout: Layout, endpoints: Endpoints, user: 
         "--character-set-server=utf8mb4",
         "--innodb-buffer-pool-size=64M",
         "--max-connections=100",
+        *(_mariadb_security(endpoints.security) if endpoints.security else []),
     ]
 
 
-def mariadb_init_sql(password: str) -> str:
-    """Run at each start: the database, and its user with rights on it and on databases of its own making for tests."""
+def _mariadb_security(security: Security) -> list[str]:
+    return [
+        f"--ssl-ca={security.ca_file}",
+        f"--ssl-cert={security.certificate}",
+        f"--ssl-key={security.key}",
+        "--require-secure-transport=ON",
+    ]
+
+
+def mariadb_init_sql(password: str, secure: bool = False) -> str:
+    """Run at each start: the database, and its user with rights on it, unless secure on databases for tests as well."""
     user = f"'{DATABASE}'@'%'"  # the server listens on loopback only
+    tests = "" if secure else f"GRANT ALL PRIVILEGES ON `{DATABASE}\\_%`.* TO {user};\n"
     return f"""\
 CREATE DATABASE IF NOT EXISTS `{DATABASE}` CHARACTER SET utf8mb4;
 CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{password}';
 ALTER USER {user} IDENTIFIED BY '{password}';
 GRANT ALL PRIVILEGES ON `{DATABASE}`.* TO {user};
-GRANT ALL PRIVILEGES ON `{DATABASE}\\_%`.* TO {user};
-"""
+{tests}"""
 
 
 def mariadb_client_cnf(endpoints: Endpoints) -> str:
     """For `mariadb --defaults-file=…`: a password on the command line is seen by every user of the machine."""
+    security = endpoints.security
+    tls = f"ssl-ca={security.ca_file}\nssl-verify-server-cert\n" if security else ""
     return (
-        "[client]\nprotocol=tcp\nhost=127.0.0.1\n"
+        f"[client]\nprotocol=tcp\nhost=127.0.0.1\n{tls}"
         f"port={endpoints.ports['mariadb']}\nuser={DATABASE}\npassword={endpoints.password}\n"
         f"[mariadb]\ndatabase={DATABASE}\n"
     )
@@ -296,26 +386,36 @@ def mariadb_client_cnf(endpoints: Endpoints) -> str:
 def agent_toml(layout: Layout, endpoints: Endpoints, log_file: Path | None, command_key: str) -> str:
     """Configuration of the agent. log_file: the one file to read; None leaves it to the agent to find one.
 
-    command_key: 64 hex digits, the public key that commands are signed with.
+    command_key: 64 hex digits, the public key that commands are signed with. In a secure stack the way to Kafka is what the
+    gateway gave at the enrolment.
     """
+    security = endpoints.security
+    ca_file = f"server_ca_file = {_toml(security.ca_file)}\n" if security else ""
+    kafka = "" if security else _section("kafka", endpoints.kafka_table(""))
     logs = f"\n[[logs]]\npath = {_toml(log_file)}\n" if log_file else ""
     return (
         "# Written by deploy/local/up at each start; changes here are lost.\n"
         f"prefix = {_toml(PREFIX)}\nstate_dir = {_toml(layout.state / 'agent')}\ninterval = 10\n"
-        f"server = {_toml(endpoints.web)}\ngateway = {_toml(endpoints.gateway)}\n\n"
-        f"[commands]\ncommand_keys = [{_toml(command_key)}]\n\n"
-        f"[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n{logs}"
+        f"server = {_toml(endpoints.web)}\n{ca_file}gateway = {_toml(endpoints.gateway)}\n\n"
+        f"[commands]\ncommand_keys = [{_toml(command_key)}]\n{kafka}{logs}"
     )
 
 
-def pipeline_toml(layout: Layout, endpoints: Endpoints, config_public_key: str) -> str:
-    """Configuration of the pipeline. config_public_key: 64 hex digits."""
+def administrator_toml(endpoints: Endpoints) -> str:
+    """How up and status reach Kafka."""
+    return _section("kafka", endpoints.kafka_table(ADMINISTRATOR)).lstrip()
+
+
+def pipeline_toml(
+    layout: Layout, endpoints: Endpoints, config_public_key: str, user: str = f"{PREFIX}-pipeline"
+) -> str:
+    """Configuration of the pipeline. config_public_key: 64 hex digits; user: of Kafka and Elasticsearch, if they ask."""
     return (
         "# Written by deploy/local/up at each start; changes here are lost.\n"
-        f'prefix = {_toml(PREFIX)}\nsignatures = "required"\nconfig_public_key = {_toml(config_public_key)}\n\n'
-        f"[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n\n"
-        f"[elasticsearch]\nurl = {_toml(endpoints.elasticsearch)}\n\n"
-        f"[own]\nkey = {_toml(layout.keys / 'pipeline.key')}\n"
+        f'prefix = {_toml(PREFIX)}\nsignatures = "required"\nconfig_public_key = {_toml(config_public_key)}\n'
+        + _section("kafka", endpoints.kafka_table(user))
+        + _section("elasticsearch", endpoints.elasticsearch_table(user))
+        + _section("own", {"key": str(layout.keys / "pipeline.key")})
     )
 
 
@@ -324,20 +424,52 @@ def cmdb_toml(layout: Layout, endpoints: Endpoints, command_key: str, grafana_ur
 
     command_key: 64 hex digits, the public half of the key that the signer reads.
     """
+    user = f"{PREFIX}-cmdb"
+    return _cmdb_toml(layout, endpoints, command_key, user, grafana_url) + _section(
+        "elasticsearch", endpoints.elasticsearch_table(user)
+    )
+
+
+def gateway_toml(layout: Layout, endpoints: Endpoints, command_key: str, config_key: str) -> str:
+    """Configuration of the gateway. config_key: 64 hex digits, the public half of the key of config records."""
+    return _cmdb_toml(layout, endpoints, command_key, f"{PREFIX}-gateway", None, config_key)
+
+
+def _cmdb_toml(
+    layout: Layout,
+    endpoints: Endpoints,
+    command_key: str,
+    user: str,
+    grafana_url: str | None,
+    config_key: str | None = None,
+) -> str:
+    gateway: dict[str, str | int] = {
+        "port": endpoints.ports["gateway"],
+        "url": endpoints.gateway,
+        "files": str(layout.bundle),
+        "agents_kafka": endpoints.kafka,
+        **endpoints.certificate_table(),
+    }
+    if config_key:
+        gateway["config_public_key"] = config_key
+    if endpoints.security:
+        ca_file = str(endpoints.security.ca_file)
+        gateway |= {"ca_file": ca_file, "agents_kafka_tls": True, "agents_kafka_ca_file": ca_file}
+        gateway["agents_kafka_users"] = True
+    commands = {"public_key": command_key, "signer_socket": str(layout.signer_socket)}
+    if config_key is None:
+        commands["signing_key"] = str(layout.keys / "command.key")
     return (
         "# Written by deploy/local/up at each start; changes here are lost.\n"
         f"prefix = {_toml(PREFIX)}\ndatabase = {_toml(endpoints.database_url)}\n"
         f"config_signing_key = {_toml(layout.keys / 'config.key')}\n"
         f"secret_key_file = {_toml(layout.keys / 'web.secret')}\n"
         + (f"grafana_url = {_toml(grafana_url)}\n" if grafana_url else "")
-        + f"\n[kafka]\nbootstrap = {_toml(endpoints.kafka)}\n\n"
-        f"[elasticsearch]\nurl = {_toml(endpoints.elasticsearch)}\n\n"
-        f"[web]\nport = {endpoints.ports['web']}\nworkers = 1\n\n"
-        f"[gateway]\nport = {endpoints.ports['gateway']}\nurl = {_toml(endpoints.gateway)}\n"
-        f"files = {_toml(layout.bundle)}\nagents_kafka = {_toml(endpoints.kafka)}\n\n"
-        f"[commands]\npublic_key = {_toml(command_key)}\nsigning_key = {_toml(layout.keys / 'command.key')}\n"
-        f"signer_socket = {_toml(layout.signer_socket)}\n\n"
-        f"[own]\nkey = {_toml(layout.keys / 'cmdb.key')}\n"
+        + _section("kafka", endpoints.kafka_table(user))
+        + _section("web", {"port": endpoints.ports["web"], "workers": 1, **endpoints.certificate_table()})
+        + _section("gateway", gateway)
+        + _section("commands", commands)
+        + _section("own", {"key": str(layout.keys / "cmdb.key")})
     )
 
 
@@ -363,6 +495,13 @@ def part_environment(layout: Layout, part: str) -> dict[str, str]:
     return {PART_COMMANDS[part][2]: str(layout.config_of(part))}
 
 
+def _section(name: str, table: Mapping[str, str | int]) -> str:
+    """A table of TOML; true, a number and a JSON string are written there as in JSON."""
+    return f"\n[{name}]\n" + "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in table.items()
+    )
+
+
 def _toml(value: str | Path) -> str:
     return json.dumps(str(value), ensure_ascii=False)  # a JSON string is a TOML basic string
 
@@ -371,8 +510,9 @@ def _toml(value: str | Path) -> str:
 
 
 def grafana_ini(layout: Layout, endpoints: Endpoints) -> str:
-    """Configuration of the stack's own Grafana: whoever reaches the port may look, nobody is asked, nothing is fetched."""
-    data = layout.data / "grafana"
+    """Configuration of the stack's own Grafana: whoever reaches the port may look unless it is secure; nothing is fetched."""
+    data, security = layout.data / "grafana", endpoints.security
+    tls = f"protocol = https\ncert_file = {security.certificate}\ncert_key = {security.key}\n" if security else ""
     return f"""\
 # Written by deploy/local/up at each start; changes here are lost.
 [paths]
@@ -383,11 +523,11 @@ provisioning = {layout.etc / "grafana"}
 [server]
 http_addr = 127.0.0.1
 http_port = {endpoints.ports["grafana"]}
-[log]
+{tls}[log]
 mode = console
 level = warn
 [auth.anonymous]
-enabled = true
+enabled = {"false" if security else "true"}
 org_role = Viewer
 [analytics]
 reporting_enabled = false
@@ -460,12 +600,16 @@ def stack_json(
 ) -> dict[str, object]:
     """The endpoints of a stack, for tests and scripts.
 
+    kafka_connection, elasticsearch_connection: tables [kafka] and [elasticsearch] of who may do everything there.
     admin: the user who may do everything in MariaDB, over its socket. log_file: None where only journald takes log
     messages. host: id and name of this machine, None until known.
     """
     return {
         "kafka": endpoints.kafka,
+        "kafka_connection": endpoints.kafka_table(ADMINISTRATOR),
         "elasticsearch": endpoints.elasticsearch,
+        "elasticsearch_connection": endpoints.elasticsearch_table(ADMINISTRATOR),
+        "ca_file": str(endpoints.security.ca_file) if endpoints.security else None,
         "web": endpoints.web,
         "gateway": endpoints.gateway,
         "mariadb": {

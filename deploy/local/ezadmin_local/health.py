@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
+import ssl
 import struct
 import subprocess
 import urllib.error
@@ -15,19 +17,60 @@ from typing import Any
 SECONDS = 3.0
 
 
+class Http:
+    """Requests to the stack's own servers.
+
+    ca_file: the authority that is trusted for their certificates. account: user and password, for Elasticsearch.
+    """
+
+    def __init__(self, ca_file: Path | None = None, account: tuple[str, str] | None = None) -> None:
+        # Without the user's proxies: they do not reach this machine's loopback.
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if ca_file is not None:
+            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
+        self._opener = urllib.request.build_opener(*handlers)
+        self._headers = {"Content-Type": "application/json"}
+        if account is not None:
+            self._headers["Authorization"] = "Basic " + base64.b64encode(":".join(account).encode()).decode()
+
+    def answers(self, url: str) -> str | None:
+        """None if the server answers with 200, else why not."""
+        try:
+            with self._opener.open(url, timeout=SECONDS) as response:
+                return None if response.status == 200 else f"answers {response.status}"
+        except urllib.error.HTTPError as error:
+            return f"answers {error.code}"
+        except OSError as error:
+            return _reason(error)
+
+    def get_json(self, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One request to Elasticsearch. Raises OSError, also for an HTTP error, with the server's words."""
+        request = urllib.request.Request(  # noqa: S310 (the stack's own address on 127.0.0.1)
+            url, json.dumps(body).encode() if body is not None else None, self._headers
+        )
+        try:
+            with self._opener.open(request, timeout=SECONDS) as response:
+                answer: dict[str, Any] = json.load(response)
+                return answer
+        except urllib.error.HTTPError as error:
+            raise OSError(f"HTTP {error.code}: {error.read(300).decode(errors='replace')}") from error
+        except (http.client.HTTPException, ValueError) as error:
+            raise OSError(f"no HTTP answer: {error}") from error
+
+
+PLAIN = Http()
+
+
 def kafka(bootstrap: str) -> str | None:
     """Asks a broker for the cluster's metadata (Kafka protocol, api key 3, version 4) and that it lists a broker.
 
     A port that accepts connections is not enough: it does so seconds before the broker has joined its own cluster.
     """
-    host, _, port = bootstrap.rpartition(":")
     # correlation id 1, client id null; topics: an empty list, for brokers alone; allow_auto_topic_creation false
     request = struct.pack(">hhih", 3, 4, 1, -1) + struct.pack(">i?", 0, False)
     try:
-        with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            size = struct.unpack(">i", _read(connection, 4))[0]
-            answer = _read(connection, size)
+        with _connected(bootstrap) as connection:
+            answer = _asked(connection, request)
     except OSError as error:
         return _reason(error)
     # correlation id, throttle time, number of brokers
@@ -39,10 +82,36 @@ def kafka(bootstrap: str) -> str | None:
     return None
 
 
-def elasticsearch(url: str) -> str | None:
+def kafka_over_tls(bootstrap: str, ca_file: Path) -> str | None:
+    """Asks a broker that wants a sign-in for what it answers before: the versions it speaks (api key 18, version 0)."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        with (
+            _connected(bootstrap) as plain,
+            context.wrap_socket(plain, server_hostname=bootstrap.rpartition(":")[0]) as connection,
+        ):
+            answer = _asked(connection, struct.pack(">hhih", 18, 0, 1, -1))
+    except OSError as error:
+        return _reason(error)
+    # correlation id, error code
+    return None if len(answer) >= 6 and struct.unpack_from(">ih", answer) == (1, 0) else "does not say what it speaks"
+
+
+def _connected(bootstrap: str) -> socket.socket:
+    host, _, port = bootstrap.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=SECONDS)
+
+
+def _asked(connection: socket.socket, request: bytes) -> bytes:
+    connection.sendall(struct.pack(">i", len(request)) + request)
+    size = struct.unpack(">i", _read(connection, 4))[0]
+    return _read(connection, size)
+
+
+def elasticsearch(url: str, http: Http = PLAIN) -> str | None:
     """Asks for the cluster's health, which must be yellow or green."""
     try:
-        status = get_json(f"{url}/_cluster/health?filter_path=status").get("status")
+        status = http.get_json(f"{url}/_cluster/health?filter_path=status").get("status")
     except OSError as error:
         return _reason(error)
     return None if status in ("yellow", "green") else f"cluster health is {status}"
@@ -65,22 +134,22 @@ def mariadb(client: Path, client_cnf: Path) -> str | None:
     return result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "gives no answer"
 
 
-def grafana(url: str) -> str | None:
+def grafana(url: str, http: Http = PLAIN) -> str | None:
     """Asks Grafana for its own health, its database included."""
     try:
-        return None if get_json(f"{url}/api/health").get("database") == "ok" else "its database does not work"
+        return None if http.get_json(f"{url}/api/health").get("database") == "ok" else "its database does not work"
     except OSError as error:
         return _reason(error)
 
 
-def web(url: str) -> str | None:
+def web(url: str, http: Http = PLAIN) -> str | None:
     """Asks the web application whether its processes answer."""
-    return _answers(f"{url}/healthz")
+    return http.answers(f"{url}/healthz")
 
 
-def gateway(url: str) -> str | None:
+def gateway(url: str, http: Http = PLAIN) -> str | None:
     """Asks the gateway whether it knows the hosts, so that it takes their requests."""
-    return _answers(f"{url}/api/agent/v1/health")
+    return http.answers(f"{url}/api/agent/v1/health")
 
 
 def signer(path: Path) -> str | None:
@@ -94,35 +163,6 @@ def signer(path: Path) -> str | None:
     except OSError as error:
         return _reason(error)
     return None
-
-
-def _answers(url: str) -> str | None:
-    try:
-        with _OPENER.open(url, timeout=SECONDS) as response:
-            return None if response.status == 200 else f"answers {response.status}"
-    except urllib.error.HTTPError as error:
-        return f"answers {error.code}"
-    except OSError as error:
-        return _reason(error)
-
-
-def get_json(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One request to Elasticsearch. Raises OSError, also for an HTTP error, with the server's words."""
-    request = urllib.request.Request(  # noqa: S310 (the stack's own http://127.0.0.1 address)
-        url, json.dumps(body).encode() if body is not None else None, {"Content-Type": "application/json"}
-    )
-    try:
-        with _OPENER.open(request, timeout=SECONDS) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
-    except urllib.error.HTTPError as error:
-        raise OSError(f"HTTP {error.code}: {error.read(300).decode(errors='replace')}") from error
-    except (http.client.HTTPException, ValueError) as error:
-        raise OSError(f"no HTTP answer: {error}") from error
-
-
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Without the user's proxies: they do not reach this machine's loopback."""
 
 
 def _read(connection: socket.socket, size: int) -> bytes:

@@ -25,7 +25,7 @@ PROGRAMS = (*SERVICES, *PARTS, GRAFANA)
 PACKAGES = ("wire", "agent", "pipeline", "cmdb")
 """Folders of the checkout that are installed, editable, into the virtual environment."""
 
-STATE_ENTRIES = ("etc", "data", "run", "log", "keys", "agent", "ports.json", "stack.json")
+STATE_ENTRIES = ("etc", "data", "run", "log", "keys", "tls", "agent", "ports.json", "stack.json")
 """All that a stack makes in its state folder, and so all that `reset` deletes."""
 
 _SAFE_PATH = re.compile(r"[A-Za-z0-9/._+@~-]+")
@@ -110,8 +110,13 @@ class Layout:
 
     @property
     def keys(self) -> Path:
-        """Secrets: the config signing key and the password of the database."""
+        """Secrets: the config signing key and passwords."""
         return self.state / "keys"
+
+    @property
+    def tls(self) -> Path:
+        """Authority and certificate of a secure stack; that it is there makes the stack one."""
+        return self.state / "tls"
 
     @property
     def ports_file(self) -> Path:
@@ -133,8 +138,18 @@ class Layout:
         return self.log / f"{program}.log"
 
     def config_of(self, part: str) -> Path:
-        """The configuration file of one of our own programs."""
-        return self.etc / f"{part.partition('-')[0]}.toml"
+        """The configuration file of one of our own programs; the gateway, met from outside, has settings of its own."""
+        return self.etc / ("gateway.toml" if part == "cmdb-gateway" else f"{part.partition('-')[0]}.toml")
+
+    @property
+    def setup_config(self) -> Path:
+        """The configuration of `ezadmin-pipeline setup`, which may more than the pipeline."""
+        return self.etc / "setup.toml"
+
+    @property
+    def administrator_config(self) -> Path:
+        """How up and status reach Kafka: a TOML file with the table [kafka]."""
+        return self.etc / "administrator.toml"
 
     @property
     def sockets(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import json
 import os
@@ -12,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from . import config, health, install, machine, ports, processes
@@ -20,6 +21,7 @@ from .config import Endpoints, Program, Settings
 from .console import Console
 from .errors import LocalError
 from .layout import GRAFANA, PARTS, PROGRAMS, SERVICES, Layout
+from .security import ADMINISTRATOR, USERS, Security, elasticsearch_files
 from .supervisor import ProgramState, Supervisor
 
 LOG_LINES = 20
@@ -43,6 +45,53 @@ class Stack:
         self.supervisor = Supervisor(layout.supervisor_socket)
         self.root = os.geteuid() == 0
 
+    # -- certificates and users ---
+
+    @property
+    def security(self) -> Security | None:
+        """The certificates and passwords of a secure stack, None for a plain one."""
+        return Security(self.layout.tls, self.layout.keys) if self.layout.tls.is_dir() else None
+
+    def make_secure(self) -> None:
+        """Makes a stack that was never started one with TLS and users. Raises LocalError if it was started without."""
+        if not self.layout.tls.is_dir() and self.layout.ports_file.exists():
+            raise LocalError(
+                f"the stack in {self.layout.state} was made without --secure, and its data as well.\n"
+                "Use another folder (--state DIR), or start from nothing: deploy/local/reset"
+            )
+        self.layout.tls.mkdir(mode=0o700, exist_ok=True)
+
+    def bring_security(self) -> None:
+        """Certificates, made anew near their end, and the passwords that are missing; nothing for a plain stack."""
+        security = self.security
+        if security is None:
+            return
+        known = security.certificate.exists()
+        result = self._script("certificates.py", str(security.tls))
+        if result.returncode != 0:
+            said = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise LocalError(f"the certificates in {security.tls} could not be made: {said}")
+        if known and result.stdout.strip():
+            self.console.say("the certificate was near its end: a new one for all servers")
+        for service, users in USERS.items():
+            for user in users:
+                file = security.password_file(service, user)
+                if not file.exists():
+                    write(file, secrets.token_hex(24) + "\n")
+
+    @functools.cached_property
+    def http(self) -> health.Http:
+        """For requests to our own web servers."""
+        return health.Http(self.security.ca_file if self.security else None)
+
+    @functools.cached_property
+    def elastic_http(self) -> health.Http:
+        """For requests to Elasticsearch."""
+        security = self.security
+        if security is None:
+            return health.Http()
+        return health.Http(security.ca_file, (ADMINISTRATOR, security.password("elasticsearch", ADMINISTRATOR)))
+
     # -- files ---
 
     def choose_ports(self, states: dict[str, ProgramState]) -> dict[str, int]:
@@ -60,7 +109,7 @@ class Stack:
         password = self.layout.keys / "mariadb.password"
         if set(kept) != set(ports.NAMES) or not password.exists():
             raise LocalError(f"there is no stack in {self.layout.state}; make one: deploy/local/up")
-        return Endpoints(kept, password.read_text().strip(), self.layout.mariadb_socket)
+        return Endpoints(kept, password.read_text().strip(), self.layout.mariadb_socket, self.security)
 
     def new_endpoints(self, states: dict[str, ProgramState]) -> Endpoints:
         """Ports and password, made where they are missing."""
@@ -72,10 +121,12 @@ class Stack:
 
     def write_services(self, endpoints: Endpoints, programs: machine.Machine) -> list[Program]:
         """Writes the configuration of the three services; gives back how they are started."""
-        layout, settings = self.layout, self.settings
+        layout, settings, security = self.layout, self.settings, endpoints.security
+        certificate = security.stamp() if security else b""
         kafka_text = config.kafka_properties(layout.data / "kafka", endpoints)
         write(layout.etc / "kafka.properties", kafka_text)
         write(layout.etc / "kafka-log4j2.xml", config.KAFKA_LOG4J)
+        write(layout.administrator_config, config.administrator_toml(endpoints))
 
         es_home = install.elasticsearch_home(layout)
         es_etc = layout.etc / "elasticsearch"
@@ -85,6 +136,8 @@ class Stack:
             "jvm.options.d/ezadmin.options": config.elasticsearch_heap_options(layout, settings.es_heap),
             "log4j2.properties": config.ELASTICSEARCH_LOG4J,
         }
+        if security:
+            es_files |= elasticsearch_files(security, json.loads((layout.checkout / "es" / "roles.json").read_text()))
         for name, text in es_files.items():
             write(es_etc / name, text)
         es_temporary = layout.run / "elasticsearch"
@@ -92,7 +145,7 @@ class Stack:
             folder.mkdir(mode=0o700, exist_ok=True)
         as_other_user = self._elasticsearch_user([es_etc, es_temporary, layout.data / "elasticsearch"])
 
-        init_sql = config.mariadb_init_sql(endpoints.password)
+        init_sql = config.mariadb_init_sql(endpoints.password, secure=security is not None)
         write(layout.etc / "mariadb-init.sql", init_sql)
         write(layout.etc / "mariadb-client.cnf", config.mariadb_client_cnf(endpoints))
         mariadb_user = "root" if self.root else None
@@ -106,7 +159,7 @@ class Stack:
                 config.with_parent([*kafka_command, "kafka.Kafka", str(layout.etc / "kafka.properties")]),
                 layout.run,
                 start_seconds=5,
-                stamp=config.stamp(kafka_text, config.KAFKA_LOG4J),
+                stamp=config.stamp(kafka_text, config.KAFKA_LOG4J, certificate),
             ),
             Program(
                 "elasticsearch",
@@ -125,7 +178,7 @@ class Stack:
                 config.with_parent(config.mariadb_command(programs.mariadbd, layout, endpoints, mariadb_user)),
                 layout.run,
                 start_seconds=3,
-                stamp=config.stamp(init_sql),
+                stamp=config.stamp(init_sql, certificate),
             ),
         ]
 
@@ -176,20 +229,10 @@ class Stack:
         if (self.layout.data / "kafka" / "meta.properties").exists():
             return
         command = config.kafka_java(programs.java_home, self.layout.dist, "256m", self.layout.etc / "kafka-log4j2.xml")
-        self._once(
-            "formatting Kafka's storage",
-            [
-                *command,
-                "kafka.tools.StorageTool",
-                "format",
-                "--cluster-id",
-                config.CLUSTER_ID,
-                "--config",
-                str(self.layout.etc / "kafka.properties"),
-                "--ignore-formatted",  # the run before this one may have been cut off half way
-            ],
-            "kafka",
-        )
+        arguments = self.layout.run / "kafka-format"
+        write(arguments, config.kafka_format_arguments(self.layout, self.endpoints()))
+        self._once("formatting Kafka's storage", [*command, f"@{arguments}"], "kafka")
+        arguments.unlink()
 
     def install_mariadb(self, programs: machine.Machine) -> None:
         """Makes MariaDB's data folder, once; beside its place, so that one cut off half way is not taken for whole."""
@@ -318,8 +361,12 @@ class Stack:
         return True
 
     def probe_kafka(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Asks Kafka by the client in the virtual environment; see kafka_probe.py."""
-        script = Path(__file__).with_name("kafka_probe.py")
+        """Asks Kafka as its administrator by the client in the virtual environment; see kafka_probe.py."""
+        question, *more = arguments
+        return self._script("kafka_probe.py", question, str(self.layout.administrator_config), *more)
+
+    def _script(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        script = Path(__file__).with_name(name)
         return subprocess.run(
             # -P: this folder's modules must not stand in for the client's
             [str(self.layout.command("python")), "-P", str(script), *arguments],
@@ -328,7 +375,9 @@ class Stack:
             check=False,
         )
 
-    def run_part_command(self, part: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run_part_command(
+        self, part: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Runs another command of one of our own programs, with the same configuration."""
         return subprocess.run(
             [str(self.layout.command(config.PART_COMMANDS[part][0])), *arguments],
@@ -336,7 +385,7 @@ class Stack:
             capture_output=True,
             text=True,
             cwd=self.layout.run,
-            env=_environment() | config.part_environment(self.layout, part),
+            env=_environment() | config.part_environment(self.layout, part) | dict(environment or {}),
             check=False,
         )
 
@@ -345,19 +394,30 @@ class Stack:
     def ask(self, program: str, endpoints: Endpoints, mariadb: Path) -> str | None:
         """Asks a service whether it works; None if it does, else why not."""
         if program == "kafka":
-            return health.kafka(endpoints.kafka)
+            return self._ask_kafka(endpoints)
         if program == "elasticsearch":
-            return health.elasticsearch(endpoints.elasticsearch)
+            return health.elasticsearch(endpoints.elasticsearch, self.elastic_http)
         if program == GRAFANA:
-            return health.grafana(endpoints.grafana)
+            return health.grafana(endpoints.grafana, self.http)
         return health.mariadb(mariadb, self.layout.etc / "mariadb-client.cnf")
+
+    def _ask_kafka(self, endpoints: Endpoints) -> str | None:
+        if endpoints.security is None:
+            return health.kafka(endpoints.kafka)
+        problem = health.kafka_over_tls(endpoints.kafka, endpoints.security.ca_file)
+        if problem is None:  # quick to find out; whether it works only a client knows that signs in
+            result = self.probe_kafka("ready")
+            if result.returncode != 0:
+                said = result.stdout.strip() or result.stderr.strip()
+                problem = (said.splitlines() or ["gives no answer"])[-1]
+        return problem
 
     def ask_part(self, part: str, endpoints: Endpoints) -> str | None:
         """Asks one of ASKED whether it works; None if it does, else why not."""
         if part == "cmdb-web":
-            return health.web(endpoints.web)
+            return health.web(endpoints.web, self.http)
         if part == "cmdb-gateway":
-            return health.gateway(endpoints.gateway)
+            return health.gateway(endpoints.gateway, self.http)
         return health.signer(self.layout.signer_socket)
 
     def wait_healthy(

@@ -7,9 +7,10 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import health, machine, processes
-from .config import PREFIX, Endpoints
+from . import machine, processes
+from .config import Endpoints
 from .layout import GRAFANA, PARTS, PROGRAMS, SERVICES
+from .security import PREFIX
 from .stack import ASKED, Stack
 from .supervisor import ProgramState
 
@@ -43,7 +44,7 @@ def show(stack: Stack, as_json: bool) -> int:
     health_of = {name: _service_health(stack, endpoints, name) for name in (*SERVICES, GRAFANA) if _alive(states, name)}
     groups = None
     if health_of.get("kafka") == "ok" and any(name in states for name in GROUPS):
-        groups = _groups(stack, endpoints)
+        groups = _groups(stack)
     health_of |= {name: _part_health(stack, endpoints, name, groups) for name in PARTS if _alive(states, name)}
     memory: dict[str, int] = {}
     for process in processes.find(stack.layout.state):
@@ -57,7 +58,7 @@ def show(stack: Stack, as_json: bool) -> int:
             rows.append(Row(name, state.state, health_of[name], state.pid, memory.get(name, 0), state.since))
     healthy = all(row.healthy for row in rows)
     lag = groups.get(GROUPS["pipeline"]) if groups and "pipeline" in programs else None
-    documents = _documents(endpoints) if health_of.get("elasticsearch") == "ok" else None
+    documents = _documents(stack, endpoints) if health_of.get("elasticsearch") == "ok" else None
     if as_json:
         content = {
             "healthy": healthy,
@@ -103,16 +104,16 @@ def _agent_health(stack: Stack) -> str:
     return "ok" if connected else "not connected to Kafka"
 
 
-def _groups(stack: Stack, endpoints: Endpoints) -> dict[str, Any] | None:
+def _groups(stack: Stack) -> dict[str, Any] | None:
     """Of the consumer group of each part: its members, and the messages of each topic that it has not committed."""
-    result = stack.probe_kafka("groups", endpoints.kafka, *GROUPS.values())
+    result = stack.probe_kafka("groups", *GROUPS.values())
     if result.returncode != 0:
         return None
     answer: dict[str, Any] = json.loads(result.stdout)
     return answer
 
 
-def _documents(endpoints: Endpoints) -> dict[str, int] | None:
+def _documents(stack: Stack, endpoints: Endpoints) -> dict[str, int] | None:
     """Documents of the last ten minutes, by dataset."""
     body = {
         "size": 0,
@@ -124,7 +125,7 @@ def _documents(endpoints: Endpoints) -> dict[str, int] | None:
         "?ignore_unavailable=true&allow_no_indices=true&filter_path=aggregations"
     )
     try:
-        buckets = health.get_json(url, body).get("aggregations", {}).get("datasets", {}).get("buckets", [])
+        buckets = stack.elastic_http.get_json(url, body).get("aggregations", {}).get("datasets", {}).get("buckets", [])
     except OSError:
         return None
     return {bucket["key"]: bucket["doc_count"] for bucket in buckets}

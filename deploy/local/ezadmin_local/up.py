@@ -8,14 +8,16 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from . import config, grafana, health, install, machine
-from .config import PREFIX, Endpoints, Program
+from . import config, grafana, install, machine
+from .config import Endpoints, Program
 from .errors import LocalError
 from .layout import GRAFANA, PACKAGES, PARTS, SERVICES, Layout
+from .security import PREFIX
 from .stack import ASKED, Stack, write
 
 FIRST_DOCUMENT_SECONDS = 60
@@ -44,6 +46,7 @@ def up(stack: Stack, services_only: bool) -> None:
             )
     machine.refuse_full_disk(layout.state)
     install.prepare(layout, console)
+    stack.bring_security()
     found = machine.find()
 
     endpoints = stack.new_endpoints(stack.supervisor.states())
@@ -69,7 +72,10 @@ def up(stack: Stack, services_only: bool) -> None:
             _command(stack, "cmdb-worker", "db", "upgrade")
             first_login = _first_login(stack)
         if "cmdb-worker" in started or "pipeline" in started:
-            _command(stack, "pipeline", "setup")  # the topics of both, and the index templates
+            if endpoints.security:
+                _make_kafka_users(stack)
+            # the topics of both, and the index templates
+            _command(stack, "pipeline", "setup", "--config", str(layout.setup_config))
         for part in PARTS:
             if part in started and part != "agent":
                 if part in ("cmdb-worker", "pipeline"):  # these send data of their own
@@ -154,8 +160,11 @@ def _write_parts(
     """Writes the configuration of our own programs; gives back how they are started."""
     layout = stack.layout
     grafana_url, command_key = _grafana_url(endpoints, found_grafana), _public_key(stack, "command")
+    config_key = _public_key(stack, "config")
     write(layout.config_of("cmdb-worker"), config.cmdb_toml(layout, endpoints, command_key, grafana_url))
-    write(layout.config_of("pipeline"), config.pipeline_toml(layout, endpoints, _public_key(stack, "config")))
+    write(layout.config_of("cmdb-gateway"), config.gateway_toml(layout, endpoints, command_key, config_key))
+    write(layout.config_of("pipeline"), config.pipeline_toml(layout, endpoints, config_key))
+    write(layout.setup_config, config.pipeline_toml(layout, endpoints, config_key, f"{PREFIX}-setup"))
     write(
         layout.config_of("agent"),
         config.agent_toml(layout, endpoints, source.file if source.own else None, command_key),
@@ -169,7 +178,14 @@ def _write_parts(
                 config.part_command(layout, part),
                 layout.run,
                 start_seconds=2,
-                stamp=config.stamp(layout.config_of(part).read_bytes(), *_sources(layout, part)),
+                stamp=config.stamp(
+                    layout.config_of(part).read_bytes(),
+                    # the gateway takes a renewed one by itself
+                    endpoints.security.stamp() if endpoints.security and part == "cmdb-web" else b"",
+                    # the way to Kafka stands in the agent's enrolment
+                    endpoints.kafka if endpoints.security and part == "agent" else b"",
+                    *_sources(layout, part),
+                ),
             )
             for part in PARTS
         ),
@@ -241,15 +257,24 @@ def _public_key(stack: Stack, name: str) -> str:
     return public.read_text().strip()
 
 
+def _make_kafka_users(stack: Stack) -> None:
+    """The users of all parts and their rights in Kafka; changes nothing where they are there."""
+    administrator, passwords = stack.layout.administrator_config, stack.layout.keys / "kafka"
+    _command(stack, "cmdb-worker", "kafka", "setup", "--as", str(administrator), "--passwords", str(passwords))
+
+
 def _register_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
     """Makes the identity of this machine's agent, tells the cmdb its key, and waits until that is published.
 
-    A batch that came before its sender's key would be a dead letter. Gives back id and name of the host.
+    A batch that came before its sender's key would be a dead letter. In a secure stack the agent enrols, for so it gets a
+    user in Kafka. Gives back id and name of the host.
     """
+    if endpoints.security:
+        return _enrol_host(stack, endpoints)
     host = _add_host(stack, "agent")
     key, topic = f"host/{host['id']}", f"{PREFIX}.config"
     with stack.console.step("waiting until the host's key is published"):
-        result = stack.probe_kafka("wait-key", endpoints.kafka, topic, key, str(PUBLISH_SECONDS))
+        result = stack.probe_kafka("wait-key", topic, key, str(PUBLISH_SECONDS))
     if result.returncode != 0:
         raise LocalError(
             stack.failed("cmdb-worker", f"did not publish {key} in topic {topic} within {PUBLISH_SECONDS} s")
@@ -257,8 +282,46 @@ def _register_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
     return host
 
 
+def _enrol_host(stack: Stack, endpoints: Endpoints) -> dict[str, str]:
+    """Has this machine's agent known by a token, unless it is already; gives back id and name of the host."""
+    enrolment = stack.layout.state / "agent" / "enrolment.json"
+    if not _enrolled(enrolment, endpoints):
+        enrolment.unlink(missing_ok=True)  # the same host again, which the gateway takes: it has the key
+        stack.wait_for(
+            "gateway",
+            lambda: stack.ask_part("cmdb-gateway", endpoints),
+            FIRST_DOCUMENT_SECONDS,
+            watched=(*SERVICES, "cmdb-worker", "cmdb-gateway"),
+            blamed=("cmdb-gateway",),
+        )
+        made = _command(
+            stack, "cmdb-worker", "enrolment-token", "create", "--name", "this machine", "--hours", "1", "--json"
+        )
+        _command(stack, "agent", "enrol", json.loads(made)["token"])
+    host, _ = _identity(stack, "agent")
+    return host
+
+
+def _enrolled(enrolment: Path, endpoints: Endpoints) -> bool:
+    """Whether the agent was enrolled, and for the ports that the gateway and Kafka have now."""
+    try:
+        content = json.loads(enrolment.read_text())
+        return (content["gateway"], content["kafka"]["bootstrap"]) == (endpoints.gateway, endpoints.kafka)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _add_host(stack: Stack, part: str) -> dict[str, str]:
     """Makes the identity of a part that sends data of its own, and tells the cmdb its key; gives back id and name."""
+    host, public_key = _identity(stack, part)
+    _command(
+        stack, "cmdb-worker", "host", "add", "--id", host["id"], "--name", host["name"], "--public-key", public_key
+    )  # fmt: skip
+    return host
+
+
+def _identity(stack: Stack, part: str) -> tuple[dict[str, str], str]:
+    """Id and name of a part as a host, and its public key; made where there is none."""
     text = _command(stack, part, "identity")
     try:
         identity = json.loads(text)
@@ -269,10 +332,7 @@ def _add_host(stack: Stack, part: str) -> dict[str, str]:
         raise LocalError(
             f"`{program} identity` printed no JSON with host.id, host.name and public_key, but: {text!r}"
         ) from error
-    _command(
-        stack, "cmdb-worker", "host", "add", "--id", host["id"], "--name", host["name"], "--public-key", public_key
-    )  # fmt: skip
-    return host
+    return host, public_key
 
 
 def _grafana_url(endpoints: Endpoints, found: grafana.Installed | grafana.Running | None) -> str | None:
@@ -283,15 +343,23 @@ def _bring_dashboards(stack: Stack, endpoints: Endpoints, found: grafana.Install
     """Starts the installed Grafana with the dashboards, or brings them to the running one; without one, goes on."""
     if found is None:
         return
-    where = ("--elasticsearch-url", endpoints.elasticsearch, "--web-url", endpoints.web, "--prefix", PREFIX)
+    where = ["--elasticsearch-url", endpoints.elasticsearch, "--web-url", endpoints.web, "--prefix", PREFIX]
+    environment = {}
+    if security := endpoints.security:
+        user = f"{PREFIX}-grafana"
+        where += ["--elasticsearch-user", user, "--elasticsearch-ca-file", str(security.ca_file)]
+        environment["EZADMIN_ELASTICSEARCH_PASSWORD"] = security.password("elasticsearch", user)
     if isinstance(found, grafana.Running):
-        _command(stack, "cmdb-worker", "grafana", "push", "--url", found.url, *where)
+        _command(stack, "cmdb-worker", "grafana", "push", "--url", found.url, *where, environment=environment)
         return
-    _command(stack, "cmdb-worker", "grafana", "provision", "--out", str(stack.layout.etc / "grafana"), *where)
+    out = str(stack.layout.etc / "grafana")
+    _command(stack, "cmdb-worker", "grafana", "provision", "--out", out, *where, environment=environment)
     if not stack.supervisor.states()[GRAFANA].alive:
         stack.supervisor.start(GRAFANA)
         since = {GRAFANA: time.monotonic()}
-        stack.wait_healthy({GRAFANA: lambda: health.grafana(endpoints.grafana)}, since, tell=[GRAFANA])
+        stack.wait_healthy(
+            {GRAFANA: lambda: stack.ask(GRAFANA, endpoints, machine.find().mariadb)}, since, tell=[GRAFANA]
+        )
 
 
 def _first_login(stack: Stack) -> dict[str, str] | None:
@@ -319,7 +387,7 @@ def _wait_first_document(stack: Stack, endpoints: Endpoints, host_id: str, since
 
     def question() -> str | None:
         try:
-            found = health.get_json(url, body)["hits"]["total"]["value"]
+            found = stack.elastic_http.get_json(url, body)["hits"]["total"]["value"]
         except (OSError, KeyError) as error:
             return f"Elasticsearch: {error}"
         return None if found else "none yet"
@@ -337,12 +405,12 @@ def _wait_first_document(stack: Stack, endpoints: Endpoints, host_id: str, since
         )
 
 
-def _command(stack: Stack, part: str, *arguments: str) -> str:
+def _command(stack: Stack, part: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Runs a command of a part; gives back what it printed. Raises LocalError with what it said if it failed."""
     program = config.PART_COMMANDS[part][0]
     shown = " ".join([program, *(word for word in arguments if re.fullmatch(r"[a-z]+", word))])
     with stack.console.step(shown):
-        result = stack.run_part_command(part, *arguments)
+        result = stack.run_part_command(part, *arguments, environment=environment)
     if result.returncode != 0:
         said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-20:]
         raise LocalError(

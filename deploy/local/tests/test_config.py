@@ -162,7 +162,10 @@ def test_stack_json_holds_every_endpoint(layout: Layout, endpoints: Endpoints) -
     content = config.stack_json(layout, endpoints, "root", None, {"id": "1", "name": "h"})
     assert json.loads(json.dumps(content)) == {
         "kafka": "127.0.0.1:21001",
+        "kafka_connection": {"bootstrap": "127.0.0.1:21001"},
         "elasticsearch": "http://127.0.0.1:21003",
+        "elasticsearch_connection": {"url": "http://127.0.0.1:21003"},
+        "ca_file": None,
         "web": "http://127.0.0.1:21006",
         "gateway": "http://127.0.0.1:21008",
         "mariadb": {
