@@ -116,10 +116,6 @@ def _check_rule(actor: Actor, rule: NotificationRule, new: bool) -> None:
         services.look_again()
 
 
-def _own(actor: Actor, obj: Any) -> None:
-    services.require_own(actor)
-
-
 CHANNEL = register(
     Description(
         name="notification_channel",
@@ -130,7 +126,6 @@ CHANNEL = register(
         icon="broadcast",
         menu="administration",
         checks=[_check_channel],
-        removable=[_own],
         panels=["notifications/_channel.html"],
         empty_hint=_l("A channel is a way to tell people of alerts: mail, or a service in which they talk."),
         form_note=_l("Password or token are written on the channel's page, and anew when the address is changed."),
@@ -183,7 +178,6 @@ RULE = register(
         icon="bell",
         menu="administration",
         checks=[_check_rule],
-        removable=[_own],
         empty_hint=_l("A rule says which alerts a channel is told of."),
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),
