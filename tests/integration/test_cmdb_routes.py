@@ -116,6 +116,12 @@ BY_HAND = {
     "api_webhook_calls.test POST": "webhook.change",
     "api_webhook_calls.secret POST": "webhook.change",
     "api_webhook_calls.again POST": "webhook.change",
+    "notification-channels.test POST": "notification_channel.change",
+    "notification-channels.secret POST": "notification_channel.change",
+    "notifications.again POST": "notification_channel.change",
+    "api_notification_actions.test POST": "notification_channel.change",
+    "api_notification_actions.secret PUT": "notification_channel.change",
+    "api_notification_actions.again POST": "notification_channel.change",
     "enrolment-tokens.create POST": "enrolment_token.change",
     "enrolment-tokens.revoke POST": "enrolment_token.change",
     "quarantine.accept POST": "host.change",
@@ -220,6 +226,7 @@ BODIES = {
     "hosts.declare": {"field": "serial", "action": "give_back"},
     "drifts.decide": {"decision": "accept"},
     "api_alert_actions.comment": {"text": "x"},
+    "api_notification_actions.secret": {"secret": "x"},
     "api_enrolment.create_token": {"name": "x"},
     "api_threshold_actions.preview": {"name": "x", "limits": [{"field": "system.load.1", "warning_raise": 9}]},
 }
@@ -228,6 +235,7 @@ ALL_THAT_MATCH = {"kind": "inventory", "filter": "q=", "all": "true"}
 """A command to all hosts for which one may send it."""
 MORE = {
     "alert.acknowledge": ["alert.view"],
+    "notification_channel.change": ["alert.view"], "notification_rule.change": ["alert.view"],
     "log_alert.change": ["events.view"], "rules.change": ["events.view"],
     "command.view": ["command.inventory"], "agent_config.view": ["host.view"],
 }  # fmt: skip
@@ -368,6 +376,8 @@ def model_of(endpoint: str) -> Description | None:
         return by_path["alerts"]
     if blueprint == "api_webhook_calls":
         return by_path["deliveries" if endpoint.endswith("again") else "webhooks"]
+    if blueprint == "api_notification_actions":
+        return by_path["notifications" if endpoint.endswith("again") else "notification-channels"]
     return by_path.get(blueprint.removeprefix("api_"))
 
 
@@ -433,7 +443,7 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
         given: dict[str, Any] = BODIES.get(endpoint, {})
         if d is not None and action == "changes" and method == "POST":
             return client.post(path, json={"change": change_of(world, d, object_id)}, headers={"X-CSRFToken": guard})
-        if d is not None and method in ("POST", "PATCH") and d.name not in ("command", "alert"):
+        if d is not None and method in ("POST", "PATCH") and d.name not in ("command", "alert", "notification"):
             with app.app_context(), unit_of_work():
                 if method == "POST":
                     prepare(d.name, n)

@@ -132,7 +132,7 @@ def all_deliveries() -> list[Delivery]:
 def work(app: Flask, until: Callable[[], bool]) -> None:
     """Let the worker's part work until something holds."""
     stopping = threading.Event()
-    sender = WebhookSender(app, app.extensions["ezadmin_settings"], stopping)
+    sender = WebhookSender(app, stopping)
     sender.start()
     try:
         for _ in range(200):

@@ -50,6 +50,7 @@ from ezadmin_cmdb.logsearch import models as _log_alert_models
 from ezadmin_cmdb.maintenance import description as _maintenance
 from ezadmin_cmdb.maintenance import models as _maintenance_models
 from ezadmin_cmdb.maintenance import services as maintenance
+from ezadmin_cmdb.notifications import description as _notifications
 from ezadmin_cmdb.notifications import models as _notification_models
 from ezadmin_cmdb.outbox import models as _outbox
 from ezadmin_cmdb.rights import descriptions as _rights
@@ -103,6 +104,7 @@ DESCRIBED = (
     _rights,
     _change_records,
     _audit,
+    _notifications,
     _webhooks,
 )
 """All tables must be known before the first query, for their relations refer to one another; so must all descriptions.
@@ -153,6 +155,7 @@ def create_app(settings: Settings) -> Flask:
     from ezadmin_cmdb.hosts import views as host_views
     from ezadmin_cmdb.logsearch import alert_views as log_alert_views
     from ezadmin_cmdb.logsearch import views as log_views
+    from ezadmin_cmdb.notifications import views as notification_views
     from ezadmin_cmdb.rights import views as group_views
     from ezadmin_cmdb.search import views as search_views
     from ezadmin_cmdb.status import views as status_views
@@ -210,6 +213,8 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(apidocs.bp)
     app.register_blueprint(webhook_views.webhooks)
     app.register_blueprint(webhook_views.deliveries)
+    app.register_blueprint(notification_views.channels)
+    app.register_blueprint(notification_views.notifications)
     for description in descriptions.known():
         if description.path not in app.blueprints:
             app.register_blueprint(pages.blueprint(description))

@@ -22,6 +22,7 @@ from ezadmin_cmdb.hosts.keeper import StateKeeper
 from ezadmin_cmdb.jobs.runner import JobRunner
 from ezadmin_cmdb.kafka_access.users import KafkaUserKeeper
 from ezadmin_cmdb.logsearch.watcher import SearchWatcher
+from ezadmin_cmdb.notifications.sender import NotificationSender
 from ezadmin_cmdb.outbox.publisher import Publisher
 from ezadmin_cmdb.rights.memberships import MembershipKeeper
 from ezadmin_cmdb.settings import Settings
@@ -58,8 +59,8 @@ def run(settings: Settings) -> int:
     ]
     if settings.gateway.agents_kafka_users:
         parts.append(KafkaUserKeeper(app, settings, stopping))
-    if settings.secret_key_file is not None:  # webhooks are signed with secrets that it opens
-        parts.append(WebhookSender(app, settings, stopping))
+    if settings.secret_key_file is not None:  # it opens the secrets of webhooks and channels
+        parts += [WebhookSender(app, stopping), NotificationSender(app, stopping)]
     if settings.own_key is not None:
         parts += [one(app, settings, stopping) for one in (AuditSender, CommandSender, Reminding)]
     own_producer = own.start(app, settings, "ezadmin-cmdb worker")

@@ -37,6 +37,7 @@ from ezadmin_cmdb.describe.fields import MultiSelect, Reference, References
 from ezadmin_cmdb.enrolment.models import EnrolmentToken
 from ezadmin_cmdb.hosts import reports
 from ezadmin_cmdb.hosts import services as hosts
+from ezadmin_cmdb.notifications.models import Notification
 from ezadmin_cmdb.rights.models import Denial
 from ezadmin_cmdb.settings import ElasticConnection, KafkaConnection, Settings
 from ezadmin_cmdb.webhooks.models import Delivery
@@ -160,6 +161,13 @@ def _delivery(n: int) -> Any:
     webhook = find("webhook").resolve(KIM, [f"Webhook {n}"])[f"Webhook {n}"]
     return _added(
         Delivery(webhook=webhook, event="webhook.created", body="{}", answer="<b>taken</b>", answer_status=200)
+    )
+
+
+def _notification(n: int) -> Any:
+    channel = find("notification_channel").resolve(KIM, [f"Channel {n}"])[f"Channel {n}"]
+    return _added(
+        Notification(channel=channel, subject=f"<b>{n}</b> is full", body="=1+1", answer="taken", answer_status=250)
     )
 
 
@@ -309,6 +317,22 @@ SAMPLES: dict[str, Sample] = {
         change={"url": "https://other.invalid/"},
     ),
     "delivery": Sample(needs=("webhook",), make=_delivery),
+    "notification_channel": Sample(
+        form=lambda n: {
+            "name": f"Channel {n}", "kind": "mail", "active": "true", "language": "ko", "recipients": f"ops{n}@example.com",
+            "sender": "ezadmin@example.com", "smtp_host": "mail.invalid", "smtp_port": "587", "smtp_security": "starttls",
+        },
+        change={"recipients": "other@example.com"},
+    ),
+    "notification_rule": Sample(
+        needs=("notification_channel", "host_group", "site"),
+        form=lambda n: {
+            "name": f"Rule {n}", "active": "true", "channel": f"Channel {n}", "minimum": "warning", "group": f"Group {n}",
+            "site": f"Site {n}", "filter": "state=active", "repeat_minutes": "60", "clears": "true", "collect_seconds": "30",
+        },
+        change={"minimum": "critical"},
+    ),
+    "notification": Sample(needs=("notification_channel",), make=_notification),
     "api_token": Sample(make=_token),
     "enrolment_token": Sample(needs=("site", "host_group"), make=_enrolment_token),
     "audit_entry": Sample(make=_audit_entry),

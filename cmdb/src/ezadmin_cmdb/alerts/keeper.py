@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ezadmin_cmdb.alerts import states
 from ezadmin_cmdb.database import unit_of_work
+from ezadmin_cmdb.notifications import engine
 from ezadmin_cmdb.threads import Part
 
 _log = logging.getLogger(__name__)
@@ -48,3 +49,7 @@ def keep() -> None:
         states.end_acknowledgements()
         states.note_hosts_down()
         states.note_windows()
+    with unit_of_work():
+        engine.settle()
+    with unit_of_work():
+        engine.write()

@@ -1,1 +1,1 @@
-"""Notifications: who is told of which alerts, by mail or by calls to other services."""
+"""Notifications: people are told of alerts, by mail and by calls to the services in which they talk."""

@@ -157,6 +157,7 @@ def init_app(app: Flask) -> None:
     from ezadmin_cmdb.commands.views import api as command_api
     from ezadmin_cmdb.enrolment.views import api as enrolment_api
     from ezadmin_cmdb.logsearch.api import bp as log_api
+    from ezadmin_cmdb.notifications.views import api as notification_api
     from ezadmin_cmdb.search.views import api as search_api  # it shows hosts, whose description is known by now
     from ezadmin_cmdb.thresholds.views import api as threshold_api
     from ezadmin_cmdb.webhooks.views import api as webhook_api
@@ -173,6 +174,7 @@ def init_app(app: Flask) -> None:
     api.register_blueprint(log_api)
     api.register_blueprint(command_api)
     api.register_blueprint(webhook_api)
+    api.register_blueprint(notification_api)
     api.register_blueprint(alert_api)
     api.register_blueprint(threshold_api)
     api.register_blueprint(saved_filters)
