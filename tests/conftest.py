@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ from ezadmin_wire.kafka import KafkaConnection
 from ezadmin_wire.names import Names
 
 ROOT = Path(__file__).resolve().parent.parent
+LOG_BYTES = 4_000
+"""Of the end of each log that a failed test shows."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +36,19 @@ def pytest_configure(config: pytest.Config) -> None:
         port = json.loads(Path(given).read_text())["kafka"].rpartition(":")[2]
         message = f"Exception ignored in. <socket.socket .* raddr=.'127.0.0.1', {port}"
         config.addinivalue_line("filterwarnings", f"ignore:{message}:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A test that failed shows the ends of the logs that the commands it started wrote into its directory."""
+    report = yield
+    directory = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and directory is not None:
+        for log in sorted(directory.glob("*.log")):
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - LOG_BYTES))
+                report.sections.append((log.name, file.read().decode("utf-8", "replace")))
+    return report
 
 
 @dataclass(frozen=True)
