@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,10 @@ import pytest
 from ezadmin_testing.certificates import Authority
 from ezadmin_testing.cmdb import command, read
 from ezadmin_testing.gateway import PATH, Forwarder, GatewayUnderTest, SimulatedHost, eventually, free_port
+from ezadmin_testing.graph_viewers import ask, browser, sample, signed_in, values_until
 from ezadmin_testing.processes import Process
 from ezadmin_testing.secured import SecuredKafka
+from kafka import KafkaProducer
 from sqlalchemy.engine import make_url
 
 from ezadmin_pipeline import install
@@ -60,6 +63,14 @@ def body(names: Names, host: SimulatedHost, seq: int = 0) -> bytes:
         lines=[b'{"message":"hello","log.level":"info"}'], dataset="system.log", tmin=now(), tmax=now(), sent=now(),
     )  # fmt: skip
     return upload.encode([made])
+
+
+def measured(gateway: GatewayUnderTest, host: SimulatedHost, *values: float) -> None:
+    """What a host measured is in Kafka when this returns."""
+    producer = KafkaProducer(bootstrap_servers=gateway.kafka, acks="all")
+    for value in values:
+        sample(gateway, producer, host, value)
+    producer.close()
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
@@ -138,16 +149,21 @@ def test_without_kafka_it_starts_and_says_so(make: Make) -> None:
     assert gateway.gateway.stop(30) == 0
 
 
-def test_without_kafka_polls_go_on_and_uploads_wait(make: Make, tmp_path: Path) -> None:
+def test_without_kafka_polls_go_on_and_uploads_and_graphs_wait(make: Make, tmp_path: Path) -> None:
     kafka = SecuredKafka(tmp_path / "kafka", ["nobody"])
     broker = kafka._process
     assert broker is not None
-    gateway = make(kafka=kafka.inside)
+    gateway, lines = make(kafka=kafka.inside), ExitStack()
     try:
         install.make_topics(KafkaConnection(kafka.inside), gateway.names, 1)
         gateway.start()
         host = gateway.known()
         assert host.ask("POST", "/batches", body(gateway.names, host)).status_code == 200
+        cookie, _ = signed_in(gateway)
+        line = lines.enter_context(browser(gateway, cookie))
+        assert ask(line, host.id) == []
+        measured(gateway, host, 0.1)
+        values_until(line, 0.1)
         broker.send_signal(signal.SIGSTOP)
         refused = host.ask("POST", "/batches", body(gateway.names, host, 1))
         assert refusal(refused) == (503, "kafka_away")
@@ -160,7 +176,11 @@ def test_without_kafka_polls_go_on_and_uploads_wait(make: Make, tmp_path: Path) 
         eventually(lambda: host.ask("POST", "/batches", body(gateway.names, host, 1)).status_code == 200, 120)
         found = [dict(one.headers)["seq"] for one in read(kafka.inside, gateway.names.logs)]
         assert set(found) == {b"0", b"1"}, "nothing that was told to be taken is missing"
+        measured(gateway, host, 0.2, 0.3)
+        seen = [value for _, value in values_until(line, 0.3)]
+        assert list(dict.fromkeys(seen)) in ([0.2, 0.3], [0.1, 0.2, 0.3]), "the same connection goes on, without a hole"
     finally:
+        lines.close()
         broker.send_signal(signal.SIGCONT)
         gateway.stop()
         kafka.stop()
