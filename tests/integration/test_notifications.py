@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
 from ezadmin_testing.certificates import Authority
 from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, host_id, make, sign_in
+from ezadmin_testing.mail import MailServer
 from flask import Flask
 from sqlalchemy import select
 
@@ -47,43 +43,6 @@ from ezadmin_wire.times import format_time
 
 LOOPBACK = ip_network("127.0.0.2/32")
 """The only address that the tests allow: the receivers listen there, and 127.0.0.1 is the own network."""
-
-
-class MailServer:
-    """A real SMTP server that keeps the mails it gets; ``refuse``: what it answers instead."""
-
-    def __init__(self, **options: Any) -> None:
-        self.mails: list[EmailMessage] = []
-        self.refuse: str | None = None
-        self.users: list[tuple[bytes, bytes]] = []
-        outer = self
-
-        class Handler:
-            async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-                if outer.refuse:
-                    return outer.refuse
-                mail = message_from_bytes(envelope.content, policy=policy.default)
-                assert isinstance(mail, EmailMessage)
-                outer.mails.append(mail)
-                return "250 taken"
-
-        def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-            outer.users.append((data.login, data.password))
-            return AuthResult(success=data.password == b"good secret", handled=False)
-
-        self._controller = Controller(Handler(), hostname="127.0.0.2", port=0, authenticator=authenticate, **options)
-        self._controller.port = free_port()
-        self._controller.start()
-        self.port = self._controller.port
-
-    def close(self) -> None:
-        self._controller.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as made:
-        made.bind(("127.0.0.2", 0))
-        return int(made.getsockname()[1])
 
 
 class Receiver:
