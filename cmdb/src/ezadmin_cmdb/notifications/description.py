@@ -12,6 +12,7 @@ from flask import current_app
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import inspect
+from sqlalchemy.orm import joinedload
 
 from ezadmin_cmdb.accounts.services import LANGUAGES
 from ezadmin_cmdb.actor import Actor
@@ -265,6 +266,7 @@ NOTIFICATION = register(
         changeable=False,
         deletable=False,
         panels=["notifications/_notification.html"],
+        loads=lambda: [joinedload(Notification.rule)],  # not a field that is listed, but the API shows its name
         empty_hint=_l("What was sent stands here for 90 days, with what was answered."),
         fields=_FIELDS,
     )
