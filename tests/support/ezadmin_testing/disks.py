@@ -29,18 +29,15 @@ def small_disk(folder: Path) -> Iterator[Path]:
     _run("mkfs.ext4", "-q", "-m", "0", str(image))
     loop = _run("losetup", "--find", "--show", str(image))
     try:
-        os.mknod(node, 0o60600, os.stat(loop).st_rdev)
+        _run("mknod", "-m", "600", str(node), "b", *_numbers(loop))
         _run("mount", "-t", "ext4", str(node), str(place))
         try:
             yield place
         finally:
-            _run("umount", str(place))
-    except PermissionError as error:
-        raise NotPermitted(str(error)) from error
+            subprocess.run(["umount", place], check=True, timeout=30)
     finally:
-        with suppress(FileNotFoundError):
-            node.unlink()
-        _run("losetup", "--detach", loop)
+        node.unlink(missing_ok=True)
+        subprocess.run(["losetup", "--detach", loop], check=True, timeout=30)
 
 
 def fill(place: Path) -> Path:
@@ -50,6 +47,11 @@ def fill(place: Path) -> Path:
         while True:
             file.write(bytes(1 << 16))
     return path
+
+
+def _numbers(device: str) -> tuple[str, str]:
+    number = os.stat(device).st_rdev
+    return str(os.major(number)), str(os.minor(number))
 
 
 def _run(*words: str) -> str:
