@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.maintenance.models import MaintenanceWindow
 from ezadmin_cmdb.maintenance.times import FORM, ONCE
 from ezadmin_cmdb.notifications import engine, services
-from ezadmin_cmdb.notifications.models import Channel, Notification, NotificationState
+from ezadmin_cmdb.notifications.models import Channel, Notification, NotificationRule, NotificationState
 from ezadmin_cmdb.notifications.sender import NotificationSender
 from ezadmin_cmdb.rights.services import rights_of
 from ezadmin_cmdb.webhooks.models import DELIVERED, FAILED, WAITING
@@ -517,6 +518,15 @@ def test_pages_and_api(app: Flask, smtp: MailServer) -> None:
     answer = post(f"/notifications/{number}/again")
     assert "Test of the channel" in answer
     assert [one.status for one in written()] == [DELIVERED, WAITING]
+    for model, names in (("channels", ["active"]), ("rules", ["active", "clears"])):
+        boxes = re.findall(r'<input [^>]*type="checkbox"[^>]*>', get(f"/notification-{model}/new"))
+        ticked = [re.search(r'name="(\w+)"', box) for box in boxes if " checked" in box]
+        assert [one[1] for one in ticked if one] == names, "a new one does something"
+    sent = {"name": "Off", "minimum": "critical", "channel": str(channel_id)}
+    assert "Off" in post("/notification-rules/new", **sent)
+    db.session.rollback()
+    off = db.session.scalars(select(NotificationRule)).one()
+    assert (off.active, off.clears) == (False, False), "a form without a tick"
 
 
 def test_the_worker_looks_by_itself(app: Flask, smtp: MailServer) -> None:

@@ -133,7 +133,7 @@ CHANNEL = register(
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),
             fields.Select(name="kind", label=_l("Kind"), required=True, choices=KINDS),
-            fields.Boolean(name="active", label=_l("Turned on")),
+            fields.Boolean(name="active", label=_l("Turned on"), ticked=True),
             fields.Select(name="language", label=_l("Language"), required=True, choices=LANGUAGES, listed=False),
             fields.Text(
                 name="recipients", label=_l("Recipients"), length=20_000, lines=True, section=BY_MAIL, sortable=False,
@@ -182,7 +182,7 @@ RULE = register(
         empty_hint=_l("A rule says which alerts a channel is told of."),
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),
-            fields.Boolean(name="active", label=_l("Turned on")),
+            fields.Boolean(name="active", label=_l("Turned on"), ticked=True),
             fields.Reference(name="channel", label=_l("Channel"), to="notification_channel", required=True),
             fields.Select(
                 name="minimum", label=_l("From this state on"), required=True, choices=MINIMUM,
@@ -201,7 +201,7 @@ RULE = register(
                 name="repeat_minutes", label=_l("Repeated after minutes"), least=5, most=14 * 1440, section=HOW,
                 help=_l("Until somebody acknowledges the alert or it is over; empty: told once."),
             ),
-            fields.Boolean(name="clears", label=_l("Told when it is over"), section=HOW),
+            fields.Boolean(name="clears", label=_l("Told when it is over"), ticked=True, section=HOW),
             fields.Number(
                 name="collect_seconds", label=_l("Seconds to collect"), least=0, most=3600, section=HOW, listed=False,
                 help=_l("What comes within this time is one message for each site; empty: 30."),
