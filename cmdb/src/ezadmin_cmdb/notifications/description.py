@@ -152,7 +152,7 @@ CHANNEL = register(
                 help=_l("Of the service's webhook. Telegram and KakaoWork need none."),
             ),
             fields.Text(
-                name="target", label=_l("Room"), section=BY_CALL, listed=False,
+                name="target", label=_l("Room or chat"), section=BY_CALL, listed=False,
                 help=_l("Telegram: chat_id. KakaoWork: conversation_id. Slack: channel, where the token of an app is used."),
             ),
             fields.Text(
