@@ -373,7 +373,11 @@ def test_every_page_is_accessible_and_fits_a_phone(
         ("sites", "/sites/"), ("site-new", "/sites/new"), ("role-new", "/roles/new"), ("changes", "/changes/"),
         ("host-edit", f"/hosts/{EVIL_ID}/edit"), ("host-history", f"/hosts/{EVIL_ID}/history"), ("user-new", "/users/new"),
         ("logs", "/logs/"), ("log-alerts", "/logs/alerts/"), ("alerts", "/alerts/"),
-        ("maintenance-new", "/maintenance-windows/new"), ("missing", "/nothing"),
+        ("maintenance-new", "/maintenance-windows/new"), ("channels", "/notification-channels/"),
+        ("channel-new", "/notification-channels/new"), ("notification-rules", "/notification-rules/"),
+        ("notification-rule-new", "/notification-rules/new"), ("notifications", "/notifications/"),
+        ("thresholds", "/thresholds/"), ("threshold-new", "/thresholds/new"),
+        ("missing", "/nothing"),
     ]:  # fmt: skip
         page.goto(path)
         accessible(page)

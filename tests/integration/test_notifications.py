@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import socket
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
 from ezadmin_testing.certificates import Authority
 from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, host_id, make, sign_in
+from ezadmin_testing.mail import MailServer
 from flask import Flask
 from sqlalchemy import select
 
@@ -39,7 +36,7 @@ from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.maintenance.models import MaintenanceWindow
 from ezadmin_cmdb.maintenance.times import FORM, ONCE
 from ezadmin_cmdb.notifications import engine, services
-from ezadmin_cmdb.notifications.models import Channel, Notification, NotificationState
+from ezadmin_cmdb.notifications.models import Channel, Notification, NotificationRule, NotificationState
 from ezadmin_cmdb.notifications.sender import NotificationSender
 from ezadmin_cmdb.rights.services import rights_of
 from ezadmin_cmdb.webhooks.models import DELIVERED, FAILED, WAITING
@@ -47,43 +44,6 @@ from ezadmin_wire.times import format_time
 
 LOOPBACK = ip_network("127.0.0.2/32")
 """The only address that the tests allow: the receivers listen there, and 127.0.0.1 is the own network."""
-
-
-class MailServer:
-    """A real SMTP server that keeps the mails it gets; ``refuse``: what it answers instead."""
-
-    def __init__(self, **options: Any) -> None:
-        self.mails: list[EmailMessage] = []
-        self.refuse: str | None = None
-        self.users: list[tuple[bytes, bytes]] = []
-        outer = self
-
-        class Handler:
-            async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-                if outer.refuse:
-                    return outer.refuse
-                mail = message_from_bytes(envelope.content, policy=policy.default)
-                assert isinstance(mail, EmailMessage)
-                outer.mails.append(mail)
-                return "250 taken"
-
-        def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-            outer.users.append((data.login, data.password))
-            return AuthResult(success=data.password == b"good secret", handled=False)
-
-        self._controller = Controller(Handler(), hostname="127.0.0.2", port=0, authenticator=authenticate, **options)
-        self._controller.port = free_port()
-        self._controller.start()
-        self.port = self._controller.port
-
-    def close(self) -> None:
-        self._controller.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as made:
-        made.bind(("127.0.0.2", 0))
-        return int(made.getsockname()[1])
 
 
 class Receiver:
@@ -558,6 +518,15 @@ def test_pages_and_api(app: Flask, smtp: MailServer) -> None:
     answer = post(f"/notifications/{number}/again")
     assert "Test of the channel" in answer
     assert [one.status for one in written()] == [DELIVERED, WAITING]
+    for model, names in (("channels", ["active"]), ("rules", ["active", "clears"])):
+        boxes = re.findall(r'<input [^>]*type="checkbox"[^>]*>', get(f"/notification-{model}/new"))
+        ticked = [re.search(r'name="(\w+)"', box) for box in boxes if " checked" in box]
+        assert [one[1] for one in ticked if one] == names, "a new one does something"
+    sent = {"name": "Off", "minimum": "critical", "channel": str(channel_id)}
+    assert "Off" in post("/notification-rules/new", **sent)
+    db.session.rollback()
+    off = db.session.scalars(select(NotificationRule)).one()
+    assert (off.active, off.clears) == (False, False), "a form without a tick"
 
 
 def test_the_worker_looks_by_itself(app: Flask, smtp: MailServer) -> None:

@@ -165,9 +165,10 @@ def _delivery(n: int) -> Any:
 
 
 def _notification(n: int) -> Any:
-    channel = find("notification_channel").resolve(KIM, [f"Channel {n}"])[f"Channel {n}"]
+    rule = find("notification_rule").resolve(KIM, [f"Rule {n}"])[f"Rule {n}"]
+    subject = f"<b>{n}</b> is full"
     return _added(
-        Notification(channel=channel, subject=f"<b>{n}</b> is full", body="=1+1", answer="taken", answer_status=250)
+        Notification(channel=rule.channel, rule=rule, subject=subject, body="=1+1", answer="taken", answer_status=250)
     )
 
 
@@ -332,7 +333,7 @@ SAMPLES: dict[str, Sample] = {
         },
         change={"minimum": "critical"},
     ),
-    "notification": Sample(needs=("notification_channel",), make=_notification),
+    "notification": Sample(needs=("notification_rule",), make=_notification),
     "api_token": Sample(make=_token),
     "enrolment_token": Sample(needs=("site", "host_group"), make=_enrolment_token),
     "audit_entry": Sample(make=_audit_entry),

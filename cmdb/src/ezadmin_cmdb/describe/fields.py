@@ -290,10 +290,16 @@ class Number(Field):
 
 @dataclass(frozen=True, kw_only=True)
 class Boolean(Field):
-    """Yes or no; unlike the others never without a value."""
+    """Yes or no; unlike the others never without a value. ``ticked``: a new object has yes if nothing is said."""
+
+    ticked: bool = False
 
     kind: ClassVar[str] = "boolean"
     operators: ClassVar[tuple[str, ...]] = (EQUALS,)
+
+    def initial(self) -> Any:
+        """Yes or no."""
+        return self.ticked
 
     def parse(self, text: str) -> Any:
         """true or false; no text is false, as browsers send a box that is not ticked."""

@@ -12,6 +12,7 @@ from flask import current_app
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import inspect
+from sqlalchemy.orm import joinedload
 
 from ezadmin_cmdb.accounts.services import LANGUAGES
 from ezadmin_cmdb.actor import Actor
@@ -132,7 +133,7 @@ CHANNEL = register(
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),
             fields.Select(name="kind", label=_l("Kind"), required=True, choices=KINDS),
-            fields.Boolean(name="active", label=_l("Turned on")),
+            fields.Boolean(name="active", label=_l("Turned on"), ticked=True),
             fields.Select(name="language", label=_l("Language"), required=True, choices=LANGUAGES, listed=False),
             fields.Text(
                 name="recipients", label=_l("Recipients"), length=20_000, lines=True, section=BY_MAIL, sortable=False,
@@ -151,7 +152,7 @@ CHANNEL = register(
                 help=_l("Of the service's webhook. Telegram and KakaoWork need none."),
             ),
             fields.Text(
-                name="target", label=_l("Room"), section=BY_CALL, listed=False,
+                name="target", label=_l("Room or chat"), section=BY_CALL, listed=False,
                 help=_l("Telegram: chat_id. KakaoWork: conversation_id. Slack: channel, where the token of an app is used."),
             ),
             fields.Text(
@@ -181,7 +182,7 @@ RULE = register(
         empty_hint=_l("A rule says which alerts a channel is told of."),
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),
-            fields.Boolean(name="active", label=_l("Turned on")),
+            fields.Boolean(name="active", label=_l("Turned on"), ticked=True),
             fields.Reference(name="channel", label=_l("Channel"), to="notification_channel", required=True),
             fields.Select(
                 name="minimum", label=_l("From this state on"), required=True, choices=MINIMUM,
@@ -200,7 +201,7 @@ RULE = register(
                 name="repeat_minutes", label=_l("Repeated after minutes"), least=5, most=14 * 1440, section=HOW,
                 help=_l("Until somebody acknowledges the alert or it is over; empty: told once."),
             ),
-            fields.Boolean(name="clears", label=_l("Told when it is over"), section=HOW),
+            fields.Boolean(name="clears", label=_l("Told when it is over"), ticked=True, section=HOW),
             fields.Number(
                 name="collect_seconds", label=_l("Seconds to collect"), least=0, most=3600, section=HOW, listed=False,
                 help=_l("What comes within this time is one message for each site; empty: 30."),
@@ -265,6 +266,7 @@ NOTIFICATION = register(
         changeable=False,
         deletable=False,
         panels=["notifications/_notification.html"],
+        loads=lambda: [joinedload(Notification.rule)],  # not a field that is listed, but the API shows its name
         empty_hint=_l("What was sent stands here for 90 days, with what was answered."),
         fields=_FIELDS,
     )
