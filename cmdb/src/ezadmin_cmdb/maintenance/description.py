@@ -84,7 +84,7 @@ WINDOW = register(
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),
             fields.Text(name="reason", label=_l("Reason"), length=500, required=True, searched=True, sortable=False),
-            fields.Boolean(name="active", label=_l("Turned on")),
+            fields.Boolean(name="active", label=_l("Turned on"), ticked=True),
             fields.Text(name="owner", label=_l("Made by"), editable=False, listed=False),
             fields.Text(
                 name="starts", label=_l("Starts"), length=16, required=True, section=WHEN,

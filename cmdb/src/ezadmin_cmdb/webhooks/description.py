@@ -69,7 +69,7 @@ WEBHOOK = register(
         fields=[
             fields.Text(name="name", label=_l("Name"), length=128, required=True, unique=True, searched=True),
             fields.Url(name="url", label=_l("Address"), required=True, searched=True),
-            fields.Boolean(name="active", label=_l("Turned on")),
+            fields.Boolean(name="active", label=_l("Turned on"), ticked=True),
             fields.MultiSelect(
                 name="events", label=_l("Told of"), required=True, choices=events.choices, listed=False,
                 help=_l("You can choose what you may see everywhere."),
