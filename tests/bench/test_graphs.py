@@ -21,4 +21,5 @@ def test_all_points_come_soon_and_once_and_memory_stays(stack: Any) -> None:
     row = json.loads(done.stdout)
     assert row["p95_ms"] < (1_000 if full else 5_000), "a second, on a machine with nothing else to do"
     assert row.get("page_p95_ms", 0) < 1_000
-    assert row["rss_last_mib"] - row["rss_middle_mib"] < 12
+    kept = 4 if full else 24  # in two minutes the samples of the last three that are kept are still growing
+    assert row["rss_last_mib"] - row["rss_middle_mib"] < kept
