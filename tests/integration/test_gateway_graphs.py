@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ezadmin_testing.browsers import CPU, ask, browser, heard, sample, signed_in, values_until
 from ezadmin_testing.gateway import GatewayUnderTest
-from ezadmin_testing.graph_viewers import CPU, ask, browser, heard, sample, signed_in, values_until
 from kafka import KafkaProducer
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 

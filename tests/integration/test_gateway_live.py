@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
-from ezadmin_testing.gateway import KIM, PATH, GatewayUnderTest
-from flask.sessions import SecureCookieSessionInterface
+from ezadmin_testing import browsers
+from ezadmin_testing.browsers import signed_in
+from ezadmin_testing.gateway import GatewayUnderTest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.commands import states
 from ezadmin_cmdb.commands.models import Command
 from ezadmin_cmdb.database import db
-from ezadmin_cmdb.settings import load
 from ezadmin_wire.jobs import JobState
 from ezadmin_wire.names import Names
 from ezadmin_wire.times import now
@@ -33,23 +33,7 @@ def gateway(
     gateway.stop()
 
 
-def signed_in(gateway: GatewayUnderTest, admin: bool) -> tuple[str, str]:
-    """(cookie, token of the session) of a new user."""
-    gateway.app.config["SECRET_KEY"] = load(gateway.config).secret_key()
-    with gateway.work():
-        user = accounts.create_user(KIM, f"u{secrets.token_hex(4)}", "correct horse battery", admin=admin)
-        token = accounts.open_session(user, "127.0.0.1", None)
-    serializer = SecureCookieSessionInterface().get_signing_serializer(gateway.app)
-    assert serializer is not None
-    return str(serializer.dumps({"token": token})), token
-
-
-def browser(gateway: GatewayUnderTest, cookie: str | None, origin: str | None = None) -> ClientConnection:
-    headers = {} if cookie is None else {"Cookie": f"ezadmin={cookie}"}
-    return connect(
-        gateway.base.replace("http", "ws") + PATH + "/ws", additional_headers=headers,
-        origin=origin or gateway.base, open_timeout=30,  # type: ignore[arg-type]
-    )  # fmt: skip
+browser = partial(browsers.browser, endpoint="/ws")
 
 
 def heard(line: ClientConnection, seconds: float = 20) -> dict[str, Any]:

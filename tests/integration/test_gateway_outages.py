@@ -18,10 +18,10 @@ from typing import Any
 
 import httpx
 import pytest
+from ezadmin_testing.browsers import ask, browser, sample, signed_in, values_until
 from ezadmin_testing.certificates import Authority
 from ezadmin_testing.cmdb import command, read
 from ezadmin_testing.gateway import PATH, Forwarder, GatewayUnderTest, SimulatedHost, eventually, free_port
-from ezadmin_testing.graph_viewers import ask, browser, sample, signed_in, values_until
 from ezadmin_testing.processes import Process
 from ezadmin_testing.secured import SecuredKafka
 from kafka import KafkaProducer

@@ -1,4 +1,4 @@
-"""Browsers that look at live graphs, without the browser: the gateway's WebSocket, and hosts' samples for it."""
+"""Browsers at the gateway's WebSockets, without the browser, and hosts' samples for those that look at graphs."""
 
 from __future__ import annotations
 
@@ -48,10 +48,13 @@ def signed_in(gateway: GatewayUnderTest, admin: bool = True, only: str | None = 
     return str(serializer.dumps({"token": token})), token
 
 
-def browser(gateway: GatewayUnderTest, cookie: str | None, origin: str | None = None) -> ClientConnection:
+def browser(
+    gateway: GatewayUnderTest, cookie: str | None, origin: str | None = None, endpoint: str = "/graphs"
+) -> ClientConnection:
+    """A WebSocket as the page of this user opens it."""
     headers = {} if cookie is None else {"Cookie": f"ezadmin={cookie}"}
     return connect(
-        gateway.base.replace("http", "ws") + PATH + "/graphs", additional_headers=headers,
+        gateway.base.replace("http", "ws") + PATH + endpoint, additional_headers=headers,
         origin=origin or gateway.base, open_timeout=30,  # type: ignore[arg-type]
     )  # fmt: skip
 
