@@ -381,6 +381,15 @@ def test_alert_rules_ask_for_fields_that_exist_and_name_whom_they_are_about() ->
         assert "$" not in json.dumps({**rule, "annotations": {}})
 
 
+def test_provisioning_lets_not_everybody_read_the_password(tmp_path: Path) -> None:
+    file = tmp_path / "datasources/ezadmin.yaml"
+    file.parent.mkdir()
+    file.touch(mode=0o644)  # as somebody made it before
+    provisioning.write(tmp_path, Names("acme"), "https://es:9200", "https://ez.example", "reader", "secret")
+    assert "secret" in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
 def test_provisioning_writes_alert_rules_only_if_asked(tmp_path: Path) -> None:
     command = ["grafana", "provision", "--elasticsearch-url", "https://es:9200", "--web-url", "https://ez.example"]
     assert cmdb_main([*command, "--out", str(tmp_path / "a")]) == 0

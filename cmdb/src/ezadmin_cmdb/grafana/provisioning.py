@@ -57,6 +57,7 @@ def _literal(text: str) -> str:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o640)
+    path.chmod(0o640)  # it may hold a password; one that was there before keeps its mode otherwise
     path.write_text(text, "utf-8")
 
 
