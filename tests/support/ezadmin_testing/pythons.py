@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -41,10 +42,18 @@ def interpreter(version: str) -> Path:
     needs = [BUILDS[version], *TOOLS, *((ROOT / part / "pyproject.toml").read_text() for part in PARTS)]
     stamp = home / hashlib.sha256("\n".join(needs).encode()).hexdigest()[:16]
     python = home / "venv" / "bin" / "python"
-    if stamp.exists():
-        return python
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with (home.parent / f"{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two files of tests may ask for the same one at the same time
+        if not stamp.exists():
+            _make(version, home, python)
+            stamp.touch()
+    return python
+
+
+def _make(version: str, home: Path, python: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
+    home.mkdir()
     _unpack(version, home)
     _run(home / "bin" / "python3", "-m", "venv", home / "venv")
     with tempfile.TemporaryDirectory() as folder:  # building in the checkout would leave files in it
@@ -54,8 +63,6 @@ def interpreter(version: str) -> Path:
         pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check")
         for packages in (["pip>=24", "setuptools", "wheel"], *([source] for source in sources), list(TOOLS)):
             _run(*pip, *packages)
-    stamp.touch()
-    return python
 
 
 def _unpack(version: str, home: Path) -> None:
