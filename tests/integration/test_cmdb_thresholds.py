@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,7 +35,7 @@ from ezadmin_pipeline.directory import Directory
 from ezadmin_pipeline.thresholds import State, Thresholds
 from ezadmin_wire import config as wire
 from ezadmin_wire.config import LimitRecord
-from ezadmin_wire.fields import load
+from ezadmin_wire.fields import dump, load
 from ezadmin_wire.names import Names
 from ezadmin_wire.times import format_time
 
@@ -94,6 +96,51 @@ def in_the_pipeline(judge: Thresholds, host: str) -> dict[str, LimitRecord]:
 
 
 # ------------------------------------------------------------------ what holds
+
+
+def test_who_changes_a_host_does_not_undo_what_a_template_writes_at_the_same_time(app: Flask) -> None:
+    with app.app_context(), unit_of_work():
+        make("host", 1)
+    failed: list[BaseException] = []
+
+    def change_host() -> None:
+        try:
+            with app.app_context(), unit_of_work():
+                services.update(KIM, find("host"), make("host", 1), {"environment": "production"})
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            failed.append(error)
+
+    other = threading.Thread(target=change_host)
+    with app.app_context():
+        with unit_of_work():
+            template("all", [disk(0.8)], {"level": "global", "of": ""})
+            other.start()  # it comes to the record, which waits for the template
+            other.join(2)
+            assert other.is_alive()
+        other.join(30)
+    assert failed == []
+    with app.app_context():
+        row = db.session.get(ConfigRecord, wire.host_key(host_id(1)))
+        assert row is not None
+        assert load(wire.HostRecord, str(row.body).encode()).labels["environment"] == "production"
+        _directory, judge = published()
+        assert [one.warning_raise for one in in_the_pipeline(judge, host_id(1)).values()] == [0.8]
+
+
+def test_a_record_that_is_not_what_it_should_be_is_mended(app: Flask) -> None:
+    with app.app_context(), unit_of_work():
+        make("host", 1)
+        make("host", 2)
+        template("all", [disk(0.8)], {"level": "global", "of": ""})
+    with app.app_context():
+        assert memberships.publish_all() == 0
+        with unit_of_work():
+            row = db.session.get(ConfigRecord, wire.host_key(host_id(1)))
+            assert row is not None
+            row.body = dump(replace(load(wire.HostRecord, str(row.body).encode()), limits=[])).decode()
+        assert memberships.publish_all() == 1
+        _directory, judge = published()
+        assert len(in_the_pipeline(judge, host_id(1))) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))

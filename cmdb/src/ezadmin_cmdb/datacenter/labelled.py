@@ -7,15 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import selectinload
 
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db
 from ezadmin_cmdb.describe.description import Changed, Changing, Many, find
 from ezadmin_cmdb.describe.query import load
-
-PUBLISHED_AT_ONCE = 500
 
 
 def labelled(name: str, parts: Collection[str]) -> Changing:
@@ -71,14 +68,9 @@ def labelled_many(name: str, parts: Collection[str]) -> Many:
 
 def _publish(name: str, object_id: int) -> None:
     """Write the config records of the hosts there anew: a few queries for each 500 of them."""
-    from ezadmin_cmdb.hosts import labels, services
-    from ezadmin_cmdb.hosts.models import Host
+    from ezadmin_cmdb.hosts import services
 
-    ids = db.session.scalars(hosts_at(name, object_id)).all()
-    loaded = (selectinload(Host.labels), selectinload(Host.keys), *labels.loads())
-    for start in range(0, len(ids), PUBLISHED_AT_ONCE):
-        query = select(Host).where(Host.id.in_(ids[start : start + PUBLISHED_AT_ONCE])).order_by(Host.id)
-        services.publish_many(db.session.scalars(query.options(*loaded)).all())
+    services.publish_ids(db.session.scalars(hosts_at(name, object_id)).all())
 
 
 def hosts_at(name: str, object_id: int) -> Any:

@@ -19,6 +19,7 @@ from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.errors import Conflict, Invalid, NotFound
 from ezadmin_cmdb.hosts import states, values
 from ezadmin_cmdb.hosts.labels import effective as effective_labels
+from ezadmin_cmdb.hosts.labels import loads as label_loads
 from ezadmin_cmdb.hosts.models import Host, HostKey, HostLabel, Nic
 from ezadmin_cmdb.limits.selection import limit_ids, limit_ids_of
 from ezadmin_cmdb.outbox import services as outbox
@@ -31,6 +32,7 @@ from ezadmin_wire.ids import is_host_id
 from ezadmin_wire.signing import VerifyKey
 from ezadmin_wire.times import format_time
 
+PUBLISHED_AT_ONCE = 500
 SILENT_AFTER = timedelta(seconds=150)
 """An agent reports its status each minute: one that missed two is silent."""
 HOST_VIEW = "host.view"
@@ -283,15 +285,32 @@ def changing(actor: Actor, host: Host, new: bool = False) -> Iterator[None]:
 
 def publish(host: Host) -> int:
     """Write the config record of a host, if it has changed; returns the number of its limits."""
+    outbox.hold([host_key(host.id)])
     record = _wire_record(host, limit_ids(host))
     outbox.put(host_key(host.id), record)
     return len(record.limits)
 
 
-def publish_many(hosts: Sequence[Host]) -> None:
-    """As :func:`publish`, for many hosts with a few queries."""
+def publish_many(hosts: Sequence[Host]) -> int:
+    """As :func:`publish`, for many hosts with a few queries. They are the caller's: locked, or changed by him.
+
+    Returns how many records were not the same as before.
+    """
+    outbox.hold([host_key(host.id) for host in hosts])
     limits = limit_ids_of(hosts)
-    outbox.put_many({host_key(host.id): _wire_record(host, limits[host.id]) for host in hosts})
+    return outbox.put_many({host_key(host.id): _wire_record(host, limits[host.id]) for host in hosts})
+
+
+def publish_ids(ids: Sequence[str]) -> int:
+    """As :func:`publish_many`, for hosts as they stand in the database, which others may be changing."""
+    loaded = (selectinload(Host.labels), selectinload(Host.keys), *label_loads())
+    written = 0
+    for start in range(0, len(ids), PUBLISHED_AT_ONCE):
+        portion = ids[start : start + PUBLISHED_AT_ONCE]
+        outbox.hold([host_key(host_id) for host_id in portion])
+        query = select(Host).where(Host.id.in_(portion)).order_by(Host.id).options(*loaded)
+        written += publish_many(db.session.scalars(query.execution_options(populate_existing=True)).unique().all())
+    return written
 
 
 def _wire_record(host: Host, limits: list[str]) -> HostRecord:

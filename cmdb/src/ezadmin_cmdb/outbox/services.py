@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -23,6 +23,15 @@ class Entry:
     published_revision: int
 
 
+def hold(keys: Collection[str]) -> None:
+    """Keep others from writing records until the transaction ends.
+
+    For whoever makes a record of what others may be changing: made before it is held, it would undo what they wrote.
+    """
+    query = select(ConfigRecord.key).where(ConfigRecord.key.in_(sorted(keys))).order_by(ConfigRecord.key)
+    db.session.execute(query.with_for_update()).all()
+
+
 def put(key: str, record: Record | None) -> None:
     """Write the next revision of a record, None to delete it; nothing if it is the same as before.
 
@@ -38,20 +47,23 @@ def put(key: str, record: Record | None) -> None:
     db.session.flush()
 
 
-def put_many(records: Mapping[str, Record | None]) -> None:
-    """As :func:`put`, for many records with a few queries."""
+def put_many(records: Mapping[str, Record | None]) -> int:
+    """As :func:`put`, for many records with a few queries; returns how many were not the same as before."""
     query = select(ConfigRecord).where(ConfigRecord.key.in_(sorted(records))).order_by(ConfigRecord.key)
     rows = db.session.scalars(query.with_for_update().execution_options(populate_existing=True))
     there = {row.key: row for row in rows}
+    written = 0
     for key, record in sorted(records.items()):
         body = None if record is None else dump(record).decode()
         row = there.get(key)
+        written += row is None or row.body != body
         if row is None:
             db.session.add(ConfigRecord(key=key, revision=1, body=body))
         elif row.body != body:
             row.body = body
             row.revision += 1
     db.session.flush()
+    return written
 
 
 def ensure_rules() -> None:

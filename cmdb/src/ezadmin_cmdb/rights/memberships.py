@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from flask import Flask
 from sqlalchemy import select
@@ -22,6 +23,7 @@ from ezadmin_cmdb.threads import Part
 
 _log = logging.getLogger(__name__)
 ROUND_SECONDS = 15.0
+COMPARED_SECONDS = 600.0
 _STEP = 200
 Memberships = dict[str, str]
 """Names of groups by their ids."""
@@ -59,6 +61,19 @@ def refresh() -> int:
     return len(changed)
 
 
+def publish_all() -> int:
+    """Compare the config record of each host with what it should be, and write those that differ anew; returns how many.
+
+    A template and the place of a host that are changed at the same moment may each miss the other.
+    """
+    ids = db.session.scalars(select(Host.id).order_by(Host.id)).all()
+    written = 0
+    for first in range(0, len(ids), _STEP):
+        with unit_of_work():
+            written += hosts.publish_ids(ids[first : first + _STEP])
+    return written
+
+
 class MembershipKeeper(Part):
     """Refreshes until ``stopping`` is set. Two of them do no harm: what one has written the other finds done."""
 
@@ -68,12 +83,16 @@ class MembershipKeeper(Part):
 
     def work(self) -> None:
         """Refresh, and try again what fails."""
-        waiting = False
+        waiting, compared = False, time.monotonic()
         while not self.stopping.is_set():
             try:
                 with self._app.app_context():
                     if count := refresh():
                         _log.info("groups of %d hosts have changed", count)
+                    if time.monotonic() - compared > COMPARED_SECONDS:
+                        if count := publish_all():
+                            _log.warning("config records of %d hosts were not what they should be: mended", count)
+                        compared = time.monotonic()
                 waiting = False
             except (DBAPIError, PoolTimeout) as error:
                 if not waiting:

@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import select
-from sqlalchemy.orm import selectinload
 
-from ezadmin_cmdb.database import db
 from ezadmin_cmdb.errors import Conflict
-from ezadmin_cmdb.hosts import labels
-from ezadmin_cmdb.hosts.models import Host
 from ezadmin_cmdb.thresholds import inheritance
 from ezadmin_cmdb.thresholds.inheritance import EffectiveLimit, Step
 from ezadmin_cmdb.thresholds.places import Places
 from ezadmin_wire.limits import MAX_LIMITS
-
-PUBLISHED_AT_ONCE = 500
 
 
 def effective(
@@ -89,8 +82,5 @@ def publish_changed(before: Mapping[str, list[str]], after: Mapping[str, list[st
     from ezadmin_cmdb.hosts import services as hosts  # it asks which limits hold
 
     changed = sorted(host_id for host_id, ids in after.items() if before.get(host_id) != ids)
-    loaded = (selectinload(Host.labels), selectinload(Host.keys), *labels.loads())
-    for start in range(0, len(changed), PUBLISHED_AT_ONCE):
-        query = select(Host).where(Host.id.in_(changed[start : start + PUBLISHED_AT_ONCE])).order_by(Host.id)
-        hosts.publish_many(db.session.scalars(query.options(*loaded)).unique().all())
+    hosts.publish_ids(changed)
     return changed
