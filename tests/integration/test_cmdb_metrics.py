@@ -108,6 +108,9 @@ def test_what_waits(web: Web, stack: Any, module_names: Names) -> None:
     assert before["ezadmin_cmdb_outbox_waiting"] == 0
     assert before["ezadmin_cmdb_commands state=queued"] == 0
     assert before["ezadmin_cmdb_webhook_deliveries status=waiting"] == 0
+    assert before["ezadmin_cmdb_notification_messages status=waiting"] == 0
+    assert before["ezadmin_cmdb_notification_overdue_seconds"] == 0
+    assert "ezadmin_cmdb_worker_members group=cmdb-worker-alerts" in before
     with web.core.app_context(), unit_of_work():
         db.session.add(ConfigRecord(key="rules", revision=2, body="{}", published_revision=1, updated=utc_now()))
     place = TopicPartition(module_names.state, 0)

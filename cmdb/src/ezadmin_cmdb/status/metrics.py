@@ -21,6 +21,8 @@ from ezadmin_cmdb.commands import states
 from ezadmin_cmdb.commands.models import Command
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.jobs.models import Job
+from ezadmin_cmdb.kafka_access.rights import WORKER_GROUPS
+from ezadmin_cmdb.notifications.models import Notification
 from ezadmin_cmdb.outbox.models import ConfigRecord
 from ezadmin_cmdb.status.kafka import GroupStatus, KafkaProbe
 from ezadmin_cmdb.webhooks.models import FAILED, WAITING, Delivery
@@ -31,7 +33,6 @@ STATUSES = ("2xx", "3xx", "4xx", "5xx")
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, math.inf)
 PLACES = 64
 """Processes that count at the same time, at most."""
-GROUPS = ("cmdb-worker", "cmdb-worker-jobs")
 PREFIX = "ezadmin_cmdb_"
 _OF_A_ROUTE = len(STATUSES) + len(BOUNDS) + 1
 _WIDTH = len(ROUTES) * _OF_A_ROUTE
@@ -81,10 +82,10 @@ def text(names: Names, kafka: KafkaProbe) -> str:
         add(name, "gauge", about, values)
     groups: dict[str, GroupStatus] | None = None
     with suppress(KafkaError, OSError):
-        groups = kafka.groups([names.consumer_group(group) for group in GROUPS])
+        groups = kafka.groups([names.consumer_group(group) for group in WORKER_GROUPS])
     add("kafka_up", "gauge", "0 while Kafka does not answer", {(): groups is not None})
     if groups is not None:
-        found = {group: groups[names.consumer_group(group)] for group in GROUPS}
+        found = {group: groups[names.consumer_group(group)] for group in WORKER_GROUPS}
         add(
             "worker_members", "gauge", "Workers that read, by consumer group",
             {(("group", group),): one.members for group, one in found.items()},
@@ -137,6 +138,14 @@ def _waiting() -> Iterator[tuple[str, str, Mapping[Any, float]]]:
     )  # fmt: skip
     due = db.session.scalar(select(func.min(Delivery.next_attempt)).where(Delivery.status == WAITING))
     yield "webhook_overdue_seconds", "For how long the oldest call should have been made", {(): _age(due, now)}
+    told = select(Notification.status, func.count()).where(Notification.status.in_((WAITING, FAILED)))
+    found = {WAITING: 0, FAILED: 0, **_pairs(told.group_by(Notification.status))}
+    yield (
+        "notification_messages", "Messages about alerts that wait, and that failed for good and are kept",
+        {(("status", status),): number for status, number in found.items()},
+    )  # fmt: skip
+    due = db.session.scalar(select(func.min(Notification.next_attempt)).where(Notification.status == WAITING))
+    yield "notification_overdue_seconds", "For how long the oldest message should have been sent", {(): _age(due, now)}
     jobs = db.session.scalar(select(func.count()).where(Job.state.in_(("checking", "writing")))) or 0
     yield "jobs_running", "Imports and changes of many that are under way", {(): jobs}
     open_states = (*states.WAITING, *states.UNDER_WAY)
