@@ -66,7 +66,6 @@ ALERT = register(
         title=_l("Alert"),
         titles=_l("Alerts"),
         icon="bell",
-        menu="monitoring",
         key="id",
         order=("-severity", "-since"),
         about_hosts=True,

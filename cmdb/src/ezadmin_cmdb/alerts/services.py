@@ -10,7 +10,7 @@ from typing import Any
 
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import joinedload
 
 from ezadmin_cmdb.actor import Actor
@@ -75,6 +75,15 @@ def visible(actor: Actor, permission: str = VIEW) -> Select[Alert]:
     if actor.rights.scope(permission).everywhere:
         return query
     return query.where(Alert.host_id.in_(hosts.visible(actor, permission).with_only_columns(Host.id)))
+
+
+def count_waiting(actor: Actor) -> int:
+    """How many are open that nobody cares for, neither in maintenance nor suppressed. Raises Forbidden."""
+    rights.require(actor, VIEW)
+    waiting = visible(actor).where(
+        Alert.state != OK, Alert.window_id.is_(None), Alert.acknowledged_until.is_(None), ~Alert.suppressed
+    )
+    return db.session.scalar(select(func.count()).select_from(waiting.subquery())) or 0
 
 
 def history(alert: Alert) -> Sequence[AlertEvent]:

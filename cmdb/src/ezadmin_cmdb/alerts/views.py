@@ -36,6 +36,13 @@ bp = Blueprint("alerts", __name__, url_prefix="/alerts")
 pages.add(bp, ALERT, [action for action in pages.actions(ALERT) if action != "show"])
 
 
+@bp.get("/count")
+@needs(ALERT.view)
+def count() -> str:
+    """How many alerts wait for somebody, for the menu."""
+    return render_template("_count.html", waiting=services.count_waiting(current_actor()))
+
+
 @bp.get("/<int:object_id>")
 @needs(ALERT.view)
 def show(object_id: int) -> str:

@@ -21,8 +21,6 @@ EVENT, ALERT, CHANGE = "event", "alert", "change"
 SHOWN = 50
 AROUND = timedelta(minutes=5)
 FIELDS_SAID = 6
-OF_FIGURES = ["alert.threshold", "alert.no_data"]
-OF_EVENTS = ["alert.surge"]
 
 
 @dataclass(frozen=True)
@@ -42,16 +40,14 @@ class Happening:
         return {"from": format_time(self.time - AROUND), "to": format_time(self.time + AROUND)}
 
 
-def of_host(elastic: Elastic, names: Names, host_id: str, figures: bool, logs: bool) -> list[Happening]:
-    """The newest of what happened, the newest first: changes, with ``figures`` alerts of them, with ``logs`` events and their
-    surges. Raises ElasticUnavailable.
+def of_host(elastic: Elastic, names: Names, host_id: str, alerts: bool, logs: bool) -> list[Happening]:
+    """The newest of what happened, the newest first: changes, and where asked for alerts and events. Raises ElasticUnavailable.
 
     Events are many where alerts are few: all that is not older than the oldest event shown is shown, and the rest up to SHOWN.
     """
     found = changes(host_id)
-    datasets = [*(OF_FIGURES if figures else []), *(OF_EVENTS if logs else [])]
-    if datasets:
-        found += alerts(elastic, names, host_id, datasets)
+    if alerts:
+        found += alerts_of(elastic, names, host_id)
     if logs:
         found += [
             Happening(one.time, EVENT, one.level, one.source or one.dataset, one.message, one.dataset)
@@ -79,16 +75,14 @@ def _change(one: Change) -> Happening:
     return Happening(one.time, CHANGE, "", one.actor, f"{words.get(one.action, one.action)}: {said}")
 
 
-def alerts(elastic: Elastic, names: Names, host_id: str, datasets: Sequence[str]) -> list[Happening]:
+def alerts_of(elastic: Elastic, names: Names, host_id: str) -> list[Happening]:
     """The newest changes of the state of its limits and surges. Raises ElasticUnavailable."""
     answer = elastic.search(
         f"{names.prefix}-alerts-*",
         {
             "size": SHOWN,
             "track_total_hits": False,
-            "query": {
-                "bool": {"filter": [{"term": {"host.id": host_id}}, {"terms": {"event.dataset": list(datasets)}}]}
-            },
+            "query": {"term": {"host.id": host_id}},
             "sort": [{"@timestamp": "desc"}],
             "_source": ["@timestamp", "alert.state", "rule.id", "message", "event.dataset"],
         },

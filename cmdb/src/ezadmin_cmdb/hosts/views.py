@@ -9,6 +9,7 @@ from flask_babel import gettext as _
 from flask_babel import ngettext
 from werkzeug.wrappers import Response
 
+from ezadmin_cmdb.alerts.services import VIEW as ALERT_VIEW
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.describe import pages
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
@@ -115,7 +116,7 @@ def decide() -> Response:
 @needs(DRIFT_VIEW)
 def count() -> str:
     """How many differences wait, for the menu."""
-    return render_template("hosts/_drift_count.html", waiting=drift_services.count_open(current_actor()))
+    return render_template("_count.html", waiting=drift_services.count_open(current_actor()))
 
 
 @bp.get("/<object_id>/live")
@@ -151,10 +152,10 @@ def plain_text(object_id: str) -> Response:
 
 def _live(host: Host) -> dict[str, Any]:
     names, actor = _settings().names, current_actor()
-    figures, logs = (services.may(actor, permission, host) for permission in (METRICS_VIEW, EVENTS_VIEW))
+    figures, alerts, logs = (services.may(actor, name, host) for name in (METRICS_VIEW, ALERT_VIEW, EVENTS_VIEW))
     try:
         found = metrics.latest(elastic(), names, host.id) if figures else []
-        happened = timeline.of_host(elastic(), names, host.id, figures, logs)
+        happened = timeline.of_host(elastic(), names, host.id, alerts, logs)
     except ElasticUnavailable as error:
         return {"missing": str(error), "figures": figures, "logs": logs, "happened": timeline.changes(host.id)}
     at = utc_now()
