@@ -105,6 +105,7 @@ BY_HAND = {
     "api_threshold_actions.starters POST": "threshold_template.change",
     "api_threshold_actions.of_host GET": "metrics.view",
     "alerts.show GET": "alert.view",
+    "alerts.count GET": "alert.view",
     "alerts.care POST": "alert.acknowledge",
     "api_alert_actions.history GET": "alert.view",
     "api_alert_actions.acknowledge POST": "alert.acknowledge",
@@ -202,6 +203,10 @@ BY_HAND = {
     "logs.ignore POST": "rules.change",
     "logs.ignored GET": "rules.change",
     "logs.undo POST": "rules.change",
+    "api_log_alerts.index GET": "log_alert.change",
+    "api_log_alerts.create POST": "log_alert.change",
+    "api_log_alerts.backtest POST": "log_alert.change",
+    "api_log_alerts.delete DELETE": "log_alert.change",
     "log_alerts.index GET": "log_alert.change",
     "log_alerts.new GET": "log_alert.change",
     "log_alerts.create POST": "log_alert.change",
@@ -227,6 +232,8 @@ BODIES = {
     "drifts.decide": {"decision": "accept"},
     "api_alert_actions.comment": {"text": "x"},
     "api_notification_actions.secret": {"secret": "x"},
+    "api_log_alerts.create": {"name": "x", "q": "happened"},
+    "api_log_alerts.backtest": {"q": "happened"},
     "api_enrolment.create_token": {"name": "x"},
     "api_threshold_actions.preview": {"name": "x", "limits": [{"field": "system.load.1", "warning_raise": 9}]},
 }
@@ -390,6 +397,7 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
     path = rule.replace("<language>", "en").replace("<path:filename>", "app.css")
     path = path.replace("<event_id>", "x").replace("<field>", "serial")
     path = path.replace("<handle>", "x" * 16).replace("<int:token_id>", "0")
+    path = path.replace("<int:alert_id>", log_alert(world) if "<int:alert_id>" in path else "")
     path = path.replace("<int:filter_id>", "1").replace("/api-docs/<name>", "/api-docs/api_sites")
     object_id = None
     if d is not None and "object_id" in rule:
@@ -461,7 +469,7 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
             "minutes": "5",
             "severity": "warning",
         }
-        return client.post(path.replace("<int:alert_id>", log_alert(world) if "<" in path else ""), data=form)
+        return client.post(path, data=form)
     form: dict[str, Any] = {"csrf_token": guard, "name": f"x{new_number()}", **BODIES.get(endpoint, {})}
     if d is not None and action in ("bulk", "bulk_delete"):
         form["id"] = str(world.fresh(d, n))

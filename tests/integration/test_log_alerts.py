@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ezadmin_testing import log_events
-from ezadmin_testing.described import KIM, PASSWORD, application, empty, make
+from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, make, sign_in
 from flask import Flask
 from sqlalchemy import select
 
@@ -195,6 +195,31 @@ def test_what_cannot_be_watched_is_refused(
 ) -> None:
     with app.test_request_context(), pytest.raises(error):
         alerting.wanted(query, threshold, minutes, severity)
+
+
+def test_the_api_does_what_the_pages_do(app: Flask) -> None:
+    with app.app_context(), unit_of_work():
+        db.session.execute(LogAlert.__table__.delete())  # type: ignore[attr-defined]
+        accounts.create_user(KIM, "choi", PASSWORD, admin=True)
+    client = sign_in(app, "choi")
+    headers = {"X-CSRFToken": csrf(client)}
+    given = {"q": WANTED.query, "threshold": 5, "minutes": 5, "severity": "critical"}
+    tried = client.post("/api/v1/log-alerts/backtest", json=given, headers=headers)
+    assert tried.status_code == 200, tried.text
+    assert tried.json["whole"]
+    assert {one["host"] for one in tried.json["hosts"]} == {"log-000"}
+    made = client.post("/api/v1/log-alerts", json={**given, "name": "서버 응답 없음"}, headers=headers)
+    assert made.status_code == 201, made.text
+    assert made.json == {
+        **given, "id": made.json["id"], "name": "서버 응답 없음", "owner": "choi", "checked": None, "problem": None,
+    }  # fmt: skip
+    assert client.get("/api/v1/log-alerts").json == [made.json]
+    for wrong, status in (({"q": "a or"}, 422), ({"q": " "}, 422), ({"threshold": 0}, 422), ({"severity": "ok"}, 422)):
+        answer = client.post("/api/v1/log-alerts", json={**given, "name": "x", **wrong}, headers=headers)
+        assert answer.status_code == status, answer.text
+    assert client.delete(f"/api/v1/log-alerts/{made.json['id']}", headers=headers).status_code == 204
+    assert client.delete(f"/api/v1/log-alerts/{made.json['id']}", headers=headers).status_code == 404
+    assert client.get("/api/v1/log-alerts").json == []
 
 
 def test_whoever_lacks_the_right_adds_none(actors: dict[str, Actor]) -> None:

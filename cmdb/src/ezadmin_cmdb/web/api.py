@@ -156,6 +156,7 @@ def init_app(app: Flask) -> None:
     from ezadmin_cmdb.alerts.views import api as alert_api
     from ezadmin_cmdb.commands.views import api as command_api
     from ezadmin_cmdb.enrolment.views import api as enrolment_api
+    from ezadmin_cmdb.logsearch.alert_api import bp as log_alert_api
     from ezadmin_cmdb.logsearch.api import bp as log_api
     from ezadmin_cmdb.notifications.views import api as notification_api
     from ezadmin_cmdb.search.views import api as search_api  # it shows hosts, whose description is known by now
@@ -172,6 +173,7 @@ def init_app(app: Flask) -> None:
     api.register_blueprint(enrolment_api)
     api.register_blueprint(search_api)
     api.register_blueprint(log_api)
+    api.register_blueprint(log_alert_api)
     api.register_blueprint(command_api)
     api.register_blueprint(webhook_api)
     api.register_blueprint(notification_api)
