@@ -152,7 +152,7 @@
       button.setAttribute("aria-pressed", String(only === state));
     }
     const more = total > rows.length ? ` ${box.dataset.more}` : "";
-    note.textContent = `${count.format(total)} ${box.dataset.hosts}${more}`;
+    note.textContent = `${count.format(total)} ${total === 1 ? box.dataset.one : box.dataset.hosts}${more}`;
   };
 
   // What is chosen stands in the address behind the #, so that it can be sent and survives a reload.
