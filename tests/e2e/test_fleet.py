@@ -68,7 +68,7 @@ def app(stack: Any, module_names: Names, database: str, tmp_path_factory: pytest
 @pytest.fixture
 def fresh(stack: Any, module_names: Names) -> None:
     """Figures are good for two minutes and a half: on a slow machine they are sent anew."""
-    fleet_figures.send(stack.elasticsearch, module_names, REPORTING, age=0)
+    fleet_figures.send(stack.elasticsearch, module_names, REPORTING, ticks=2, age=0)
 
 
 @pytest.fixture
@@ -128,6 +128,7 @@ def test_rows_are_small_and_judged_by_their_limits(app: Flask) -> None:
     assert (warm[2], warm[7][0]) == ("warning", "w")
     assert (full[2], full[7][2], full[6][2], full[9]) == ("warning", "w", 0.93, "/var")
     assert good[7][1] == "-", "no limit looks at memory"
+    assert good[6][3] == 0.08, "the load, which agents send once a minute"
     assert found["texts"][hot[8][0]].startswith("warning ≥ 80.0%, critical ≥ 90.0%")
     one = json.loads(client.get("/fleet/rows?q=web-0008").data)["rows"]
     assert [row[0] for row in one] == [host_id(8)]

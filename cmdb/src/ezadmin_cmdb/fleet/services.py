@@ -42,7 +42,8 @@ COLUMNS = {
     "out": "system.network.total.out.bytes_per_sec",
 }
 """The fields behind the columns; load is that of a minute for each core."""
-OF_HOST = [field for name, field in COLUMNS.items() if name != "disk"]
+LOAD = COLUMNS["load"]
+OF_HOST = [field for name, field in COLUMNS.items() if name not in ("disk", "load")]
 CODES = {judging.OK: "o", judging.WARNING: "w", judging.CRITICAL: "c", judging.UNKNOWN: "u"}
 DIGITS = {"cpu": 4, "memory": 4, "disk": 4, "load": 3, "in": 0, "out": 0}
 
@@ -60,19 +61,24 @@ def newest(elastic: Elastic, names: Names, host_ids: Sequence[str]) -> dict[str,
     """What hosts sent within the last :data:`SILENT_AFTER`: one request, however many hosts. Raises ElasticUnavailable."""
     if not host_ids:
         return {}
-    of_host, of_disks = elastic.searches(
+    of_host, of_disks, of_load = elastic.searches(
         f"{names.prefix}-metrics-*",
         [
             _question(host_ids, HOST_DATASET, {"@timestamp": "desc"}, ["@timestamp", *OF_HOST]),
             _question(host_ids, FILESYSTEM, {USED: {"order": "desc", "unmapped_type": "float"}}, [USED, MOUNT]),
+            # agents send it once a minute (docs/decisions/0007), so it is not in every document
+            _question(host_ids, HOST_DATASET, {"@timestamp": "desc"}, [LOAD], having=LOAD),
         ],
         only="hits.hits.fields",
     )
     disks = {one["host.id"][0]: one for one in _hits(of_disks) if USED in one}
+    loads = {one["host.id"][0]: float(one[LOAD][0]) for one in _hits(of_load)}
     found = {}
     for one in _hits(of_host):
         host_id = one["host.id"][0]
         values = {field: float(one[field][0]) for field in OF_HOST if field in one}
+        if host_id in loads:
+            values[LOAD] = loads[host_id]
         found[host_id] = Newest(parse_time(one["@timestamp"][0]), values, None)
     for host_id, one in disks.items():
         other = found.get(host_id, Newest(None, {}, None))
@@ -85,7 +91,9 @@ def _hits(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [one["fields"] for one in answer.get("hits", {}).get("hits", ())]
 
 
-def _question(host_ids: Sequence[str], dataset: str, order: dict[str, Any], fields: list[str]) -> dict[str, Any]:
+def _question(
+    host_ids: Sequence[str], dataset: str, order: dict[str, Any], fields: list[str], having: str | None = None
+) -> dict[str, Any]:
     """The first document of each host: collapsing reads one column, where an aggregation would make a heap for each."""
     since = f"now-{int(SILENT_AFTER.total_seconds())}s"
     return {
@@ -98,6 +106,7 @@ def _question(host_ids: Sequence[str], dataset: str, order: dict[str, Any], fiel
                     {"terms": {"host.id": list(host_ids)}},
                     {"term": {"event.dataset": dataset}},
                     {"range": {"@timestamp": {"gte": since}}},
+                    *([{"exists": {"field": having}}] if having else []),
                 ]
             }
         },
