@@ -9,12 +9,12 @@ other readers of this package pass over it.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Optional
 
+from ezadmin_wire import jsontext
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.fields import build, dump
 from ezadmin_wire.ids import is_host_id
@@ -171,9 +171,9 @@ def decode(signed: SignedCommand, verify_keys: Sequence[VerifyKey]) -> Command:
     """
     value = verify(signed, verify_keys)
     try:
-        plain = json.loads(value)
+        plain = jsontext.loads(value)
         dump(plain)  # no NaN, no halves of surrogate pairs, wherever in the arguments
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise WireError("bad_value", f"not JSON: {error}") from error
     unknown = sorted(set(plain) - {member.name for member in fields(Command)}) if isinstance(plain, dict) else []
     if unknown:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ezadmin_wire import jsontext
 from ezadmin_wire.errors import WireError
 
 T = TypeVar("T")
@@ -28,8 +29,8 @@ def dump(value: object) -> bytes:
 def load(kind: type[T], data: bytes) -> T:
     """Decode JSON bytes into the dataclass ``kind``. Raises WireError (``bad_value``) naming the field."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        value = jsontext.loads(data)
+    except ValueError as error:
         raise WireError("bad_value", f"not JSON: {error}") from error
     return build(kind, value)
 
@@ -43,8 +44,8 @@ def dump_tagged(document: object, types: Mapping[str, type[Any]]) -> bytes:
 def load_tagged(data: bytes, types: Mapping[str, type[T]]) -> T:
     """The reverse of :func:`dump_tagged`. Raises WireError (``bad_value``, ``unknown_type``) naming the member."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        value = jsontext.loads(data)
+    except ValueError as error:
         raise WireError("bad_value", f"not JSON: {error}") from error
     name = value.get("type") if isinstance(value, dict) else None
     kind = types.get(name) if isinstance(name, str) else None

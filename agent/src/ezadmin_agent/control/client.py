@@ -9,7 +9,6 @@ import base64
 import hashlib
 import http.client
 import ipaddress
-import json
 import re
 import socket
 import ssl
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple, Optional
 from urllib.parse import unquote, urlsplit
 
 from ezadmin_agent import __version__
-from ezadmin_wire import requests
+from ezadmin_wire import jsontext, requests
 from ezadmin_wire.signing import SigningKey
 
 API = "/api/agent/v1"
@@ -59,8 +58,8 @@ class Answer(NamedTuple):
     def json(self) -> dict[str, Any]:
         """The body as an object; empty if it is none."""
         try:
-            table = json.loads(self.body)
-        except (ValueError, RecursionError):
+            table = jsontext.loads(self.body)
+        except ValueError:
             return {}
         return table if isinstance(table, dict) else {}
 

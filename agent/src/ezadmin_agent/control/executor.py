@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 import time
@@ -13,7 +12,7 @@ from typing import Any, Callable, Optional
 from ezadmin_agent.control.events import Teller
 from ezadmin_agent.control.record import ACCEPTED, DONE, FAILED, LOST, REFUSED, Record, RecordError
 from ezadmin_agent.log import Repeated
-from ezadmin_wire import commands, times
+from ezadmin_wire import commands, jsontext, times
 from ezadmin_wire.commands import RESUME, Command, SignedCommand
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.ids import is_host_id
@@ -249,10 +248,10 @@ class Executor:
 def _members(value: bytes) -> Optional[dict[str, Any]]:
     """What a log line needs of a command that cannot be read; None if it does not even say that."""
     try:
-        plain = json.loads(value)
+        plain = jsontext.loads(value)
         found = {name: plain[name] for name in ("id", "run", "attempt", "kind", "actor", "nonce", "not_after", "host")}
         parse_time(found["not_after"])
-    except (ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
     texts = [found[name] for name in ("id", "run", "kind", "actor", "nonce", "host")]
     right = (

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Optional
 
+from ezadmin_wire import jsontext
 from ezadmin_wire.logs.levels import level_of, level_of_field
 from ezadmin_wire.logs.parse import Parsed, Parser
 
@@ -104,8 +105,8 @@ def _json(text: str) -> Optional[dict[str, str]]:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = jsontext.loads(text)
+    except ValueError:
         return None
     return flat(value) if isinstance(value, dict) else {}
 
