@@ -18,6 +18,7 @@ from typing import Any
 from ezadmin_agent.fields import Field
 from ezadmin_agent.registry import all_fields
 from ezadmin_agent.registry import datasets as agent_datasets
+from ezadmin_agent.registry import seconds as agent_seconds
 from ezadmin_pipeline import fields as pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -136,8 +137,13 @@ def hourly_template(found: Mapping[str, Sequence[Field]]) -> dict[str, Any]:
 
 
 def field_list(found: Mapping[str, Sequence[Field]]) -> list[dict[str, Any]]:
-    """Every field with its dataset, for the web app."""
-    return [{"dataset": dataset, **asdict(field)} for dataset, fields in found.items() for field in fields]
+    """Every field with its dataset and the least time between two of its values, for the web app."""
+    seconds = agent_seconds()
+    return [
+        {"dataset": dataset, **asdict(field), "seconds": seconds.get(field.name, 0)}
+        for dataset, fields in found.items()
+        for field in fields
+    ]
 
 
 def documentation(found: Mapping[str, Sequence[Field]]) -> str:

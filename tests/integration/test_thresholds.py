@@ -334,6 +334,7 @@ def test_limits_from_the_command_line(installation: Installation, capsys: pytest
         (("add", "x", DISK, "--warning", "much"), 2, "0.9, or 90% for a ratio"),
         (("add", "x", DISK, "--warning", "1", "--for", "soon"), 2, "30s or 5m"),
         (("add", "x", DISK, "--warning", "1", "--samples", "5"), 2, "write N/M"),
+        (("add", "x", DISK, "--no-data", "60s"), 1, "every 60 seconds: give no_data 150 or more"),
         (("add", "x", DISK, "--warning", "1", "--change"), 1, "no limit x"),
         (("add", "x", DISK, "--warning", "1", "--host", "nobody"), 1, "no host nobody"),
         (("assign", "disk"), 2, "say which"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ezadmin_agent.collectors import (
+    COUNTER_SECONDS,
     Collector,
     cpu,
     disk,
@@ -49,6 +50,16 @@ def datasets() -> Mapping[str, Sequence[Field]]:
         if not collector.event:
             found.setdefault(collector.dataset, list(COMMON)).extend(collector.fields)
     found[own.DATASET] = [*COMMON, *own.fields([collector.name for collector in COLLECTORS])]
+    return found
+
+
+def seconds() -> Mapping[str, int]:
+    """The least time between two values of each field, 0 for one of each tick."""
+    found = {}
+    for collector in COLLECTORS:
+        for field in collector.fields:
+            slow = COUNTER_SECONDS if field.kind == "counter" or field.name in collector.slow else 0
+            found[field.name] = max(collector.seconds, slow)
     return found
 
 

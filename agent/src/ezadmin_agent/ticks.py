@@ -8,14 +8,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
-from ezadmin_agent.collectors import Collector, Document, Sample
+from ezadmin_agent.collectors import COUNTER_SECONDS, Collector, Document, Sample
 from ezadmin_agent.collectors.own import Cost
 from ezadmin_agent.reader import Reader
 from ezadmin_wire.times import format_epoch_ms
 
 log = logging.getLogger(__name__)
-
-COUNTER_SECONDS = 60.0
 
 
 def tick_after(now_ms: int, last_ms: int, interval_ms: int) -> int:

@@ -13,6 +13,10 @@ from ezadmin_agent.reader import Reader
 Document = dict[str, Any]
 
 
+COUNTER_SECONDS = 60
+"""How often counters and slow fields leave."""
+
+
 class Sample(NamedTuple):
     """What a collector read: documents without the common fields, and what it wants to see as ``previous`` next time."""
 

@@ -68,6 +68,12 @@ def add(
     """
     rights.require(actor, LIMITS_CHANGE)
     record = replace(record, dataset=_dataset(record.field))
+    figure = datasets()[record.dataset][record.field]
+    if record.no_data is not None and record.no_data < figure.least_no_data:
+        raise Invalid(
+            f"agents send {figure.name} every {figure.seconds} seconds: give no_data {figure.least_no_data} or more",
+            "no_data",
+        )
     try:
         check_limit(limit_id, record)
     except WireError as error:

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ezadmin_wire.limits import MIN_NO_DATA
+
 COMMON = ("@timestamp", "event.dataset", "event.created")
 HOST_DATASET = "system.host"
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a dataset. ``kind``: gauge, counter, date, keyword or boolean; ``unit`` as the agent names it."""
+    """A field of a dataset. ``kind``: gauge, counter, date, keyword or boolean; ``unit`` as the agent names it.
+
+    ``seconds``: the least time between two of its values, 0 for one of each tick.
+    """
 
     dataset: str
     name: str
@@ -21,6 +26,12 @@ class Field:
     kind: str
     description: str
     dimension: bool
+    seconds: int = 0
+
+    @property
+    def least_no_data(self) -> int:
+        """After so many seconds without a value something is wrong: two of them were missed."""
+        return max(MIN_NO_DATA, self.seconds * 5 // 2)
 
     @property
     def short(self) -> str:
@@ -35,6 +46,8 @@ def datasets() -> dict[str, dict[str, Field]]:
     found: dict[str, dict[str, Field]] = {}
     for row in table:
         if row["name"] not in COMMON:
-            field = Field(*(row[name] for name in ("dataset", "name", "unit", "kind", "description", "dimension")))
+            field = Field(
+                *(row[name] for name in ("dataset", "name", "unit", "kind", "description", "dimension", "seconds"))
+            )
             found.setdefault(field.dataset, {})[field.name] = field
     return found

@@ -91,6 +91,10 @@ def _limit(given: Mapping[str, Any]) -> tuple[Row, dict[str, str]]:
     _range(row, wrong, "n", 1, row["m"])
     if row["no_data"] is not None:
         _range(row, wrong, "no_data", wire.MIN_NO_DATA, wire.MAX_NO_DATA)
+        least = known[row["field"]].least_no_data if row["field"] in known else 0
+        if "no_data" not in wrong and row["no_data"] < least:
+            wrong["no_data"] = _("Agents send this figure every %(n)d seconds: give it %(least)d or more.",
+                                 n=known[row["field"]].seconds, least=least)  # fmt: skip
     _levels(row, wrong)
     if not wrong:
         try:
