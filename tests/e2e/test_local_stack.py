@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,15 @@ class LocalStack:
     def healthy(self) -> bool:
         return bool(json.loads(self.command("status", "--json", check=False) or "{}").get("healthy"))
 
+    def count(self, needle: str) -> int:
+        """How many stored events hold ``needle``; what was stored within the last second may be missing."""
+        query = orjson.dumps({"query": {"match_phrase": {"message": needle}}})
+        try:
+            status, answer = self.elastic.request("POST", "/ezadmin-logs-*/_count", body=query)
+        except Unavailable:  # it is just starting
+            return 0
+        return int(answer["count"]) if status == 200 else 0
+
     def messages(self, needle: str) -> Counter[str]:
         """How often each event that holds ``needle`` is stored."""
         try:
@@ -116,12 +125,20 @@ def started(state: Path, *options: str) -> Iterator[LocalStack]:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    with started(tmp_path_factory.mktemp("local"), "--secure") as local:
-        # the writers of these tests are surges; what they write must all be there
-        local.run("ezadmin-cmdb", "rules", "add", "writers", "exempt", "--contains", " line ")
-        wait_until(lambda: local.published("rules"), 20, "the rule is published")
-        yield local
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The services of a secure stack, of which ``local`` makes a whole one."""
+    with started(tmp_path_factory.mktemp("local"), "--secure", "--services-only") as services:
+        yield services
+
+
+@pytest.fixture(scope="module")
+def local(services: LocalStack) -> LocalStack:
+    services.command("up")  # goes on with the secure one
+    local = replace(services, table=json.loads((services.state / "stack.json").read_text()))
+    # the writers of these tests are surges; what they write must all be there
+    local.run("ezadmin-cmdb", "rules", "add", "writers", "exempt", "--contains", " line ")
+    wait_until(lambda: local.published("rules"), 20, "the rule is published")
+    return local
 
 
 def _belongs(process: psutil.Process, state: Path) -> bool:
@@ -144,6 +161,13 @@ def test_a_stack_without_tls_and_users(tmp_path: Path) -> None:
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "without --secure" in refused.stderr
         assert plain.healthy()
+
+
+def test_the_services_of_a_secure_stack_alone(services: LocalStack) -> None:
+    status = json.loads(services.command("status", "--json"))
+    assert status["healthy"]
+    assert [part["part"] for part in status["parts"]] == ["kafka", "elasticsearch", "mariadb"]
+    assert_services_ask_for_tls_and_a_password(services)
 
 
 def test_everything_is_healthy_and_every_dataset_arrives(local: LocalStack) -> None:
@@ -186,7 +210,7 @@ def test_the_agent_has_a_user_of_its_own(local: LocalStack) -> None:
     assert local.table["host"]["id"] in json.dumps(steps["sign-in"])
 
 
-def test_nobody_comes_in_without_tls_and_a_password(local: LocalStack) -> None:
+def assert_services_ask_for_tls_and_a_password(local: LocalStack) -> None:
     wrong = ElasticClient(ElasticConnection((local.table["elasticsearch"],), ca_file=local.table["ca_file"]))
     with pytest.raises(SignInRefused):
         wrong.request("GET", "/_cluster/health")
@@ -196,6 +220,15 @@ def test_nobody_comes_in_without_tls_and_a_password(local: LocalStack) -> None:
     for kafka in (plain, over_tls):
         with pytest.raises(KafkaError):
             KafkaAdminClient(**kafka.options(), bootstrap_timeout_ms=2_000)
+    database = local.table["mariadb"]
+    address = {"host": database["host"], "port": database["port"], "user": database["user"]}
+    with pytest.raises(pymysql.err.OperationalError):
+        pymysql.connect(**address, password=database["password"], ssl_disabled=True)
+    pymysql.connect(**address, password=database["password"], ssl_ca=local.table["ca_file"]).close()
+
+
+def test_nobody_comes_in_without_tls_and_a_password(local: LocalStack) -> None:
+    assert_services_ask_for_tls_and_a_password(local)
     for url in (local.table["web"], local.table["gateway"]):
         host, port = url.removeprefix("https://").split(":")
         with (
@@ -203,11 +236,6 @@ def test_nobody_comes_in_without_tls_and_a_password(local: LocalStack) -> None:
             ssl.create_default_context(cafile=local.table["ca_file"]).wrap_socket(connection, server_hostname=host),
         ):
             pass
-    database = local.table["mariadb"]
-    address = {"host": database["host"], "port": database["port"], "user": database["user"]}
-    with pytest.raises(pymysql.err.OperationalError):
-        pymysql.connect(**address, password=database["password"], ssl_disabled=True)
-    pymysql.connect(**address, password=database["password"], ssl_ca=local.table["ca_file"]).close()
 
 
 def test_keys_and_passwords_are_their_owners_alone(local: LocalStack) -> None:
@@ -290,7 +318,7 @@ class Writer:
 
 
 def assert_each_once(local: LocalStack, word: str, wanted: Counter[str]) -> None:
-    wait_until(lambda: local.messages(word).total() >= wanted.total(), 120, f"{wanted.total()} lines of {word}")
+    wait_until(lambda: local.count(word) >= wanted.total(), 120, f"{wanted.total()} lines of {word}")
     found = local.messages(word)
     assert found == wanted, f"missing {(wanted - found).total()}, too many {(found - wanted).total()}"
 
