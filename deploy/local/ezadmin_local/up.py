@@ -17,7 +17,7 @@ from . import config, grafana, install, machine
 from .config import Endpoints, Program
 from .errors import LocalError
 from .layout import GRAFANA, PACKAGES, PARTS, SERVICES, Layout
-from .security import PREFIX
+from .security import ADMINISTRATOR, PREFIX
 from .stack import ASKED, Stack, write
 
 FIRST_DOCUMENT_SECONDS = 60
@@ -451,7 +451,7 @@ def _summary(
     first_login: dict[str, str] | None,
     grafana_url: str | None,
 ) -> None:
-    layout, option = stack.layout, stack.layout.option
+    layout, option, security = stack.layout, stack.layout.option, endpoints.security
     lines = [
         f"{'up' if started else 'all was up'} after {stack.console.seconds:.1f} s",
         "",
@@ -471,15 +471,18 @@ def _summary(
                 f"  certificate    its authority is {security.ca_file}; browsers and curl have to be told",
                 f"  passwords      in {layout.keys}/kafka and {layout.keys}/elasticsearch, one file a user",
             ]
-            if (security := endpoints.security)
+            if security
             else []
         ),
     ]
     if not services_only:
+        found = f"{endpoints.elasticsearch}/{PREFIX}-logs-*/_search?q=message:hello"
+        if security:
+            found = f"curl --cacert {security.ca_file} -u {ADMINISTRATOR} '{found}'"
         lines += [
             "",
             f"  An event: echo 'hello' >> {source.file}" if source.own else "  An event: logger hello",
-            f"  It is found in {endpoints.elasticsearch}/{PREFIX}-logs-*/_search?q=message:hello",
+            f"  It is found {'by' if security else 'in'} {found}",
         ]
         if grafana_url is None:
             lines += ["", f"  {grafana.HOW_TO_GET}"]
