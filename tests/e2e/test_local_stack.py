@@ -194,18 +194,12 @@ def test_everything_is_healthy_and_every_dataset_arrives(local: LocalStack) -> N
         assert part in status
 
 
-def test_the_communication_test_of_the_agent_is_well(local: LocalStack) -> None:
+def test_the_communication_test_of_the_agent_who_has_a_user_of_its_own_is_well(local: LocalStack) -> None:
     command = local.tool("ezadmin-agent", "check", "--json", "--config", str(local.state / "etc/agent.toml"))
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     steps = {(step := json.loads(line))["name"]: step for line in done.stdout.splitlines()}
     assert done.returncode == 0, done.stdout + done.stderr
     assert steps["read back"]["ok"], steps["read back"]
-
-
-def test_the_agent_has_a_user_of_its_own(local: LocalStack) -> None:
-    command = local.tool("ezadmin-agent", "check", "--json", "--config", str(local.state / "etc/agent.toml"))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    steps = {(step := json.loads(line))["name"]: step for line in done.stdout.splitlines()}
     assert steps["sign-in"]["ok"], steps["sign-in"]
     assert local.table["host"]["id"] in json.dumps(steps["sign-in"])
 
