@@ -6,6 +6,7 @@ import gc
 import json
 import socket
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,26 @@ def test_check_tells_what_listens_but_is_no_broker(tmp_path: Path, capsys: pytes
     assert "does not answer as Kafka" in out
     assert "-> look into the broker's log" in out
     gc.collect()
+
+
+def test_check_tells_a_listener_with_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            for _ in range(2):  # the step tcp connects as well
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(100)
+                    connection.sendall(b"\x15\x03\x03\x00\x02\x02\x50")  # as Kafka's
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        config = write(tmp_path, f'[kafka]\nbootstrap = "127.0.0.1:{listener.getsockname()[1]}"\n')
+        assert main(["check", "--config", config]) == 1
+        thread.join()
+    out = capsys.readouterr().out
+    assert "it speaks TLS" in out
+    assert "-> write tls = true under [kafka], and ca_file" in out
 
 
 def test_check_without_a_broker_says_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,11 @@ def test_through_a_proxy(host: Host, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_another_authority(host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours = f'gateway_ca_file = "{tmp_path / "ca/ca.pem"}"\n'
+    config = host.config.read_text()
+    host.config.write_text(config + ours)
+    assert "certificate of the authority in gateway_ca_file" in host.check(capsys)["tls"]["text"]
+    host.config.write_text(config)
     other = Authority(tmp_path / "other")
     host.config.write_text(host.config.read_text() + f'gateway_ca_file = "{other.ca_file}"\n')
     steps = host.check(capsys)
@@ -85,6 +90,16 @@ def test_another_authority(host: Host, tmp_path: Path, capsys: pytest.CaptureFix
     assert "someone in between" in steps["tls"]["hint"]
     host.config.write_text(host.config.read_text().replace("ca.pem", "none.pem"))
     assert "No such file" in host.check(capsys)["tls"]["text"]
+
+
+def test_plain_http_where_tls_is_spoken(
+    tmp_path: Path, gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = Host(tmp_path, gateway)
+    Enrolment(host.identity.host_id, gateway.url.replace("https://", "http://"), "t").save(host.state)
+    steps = host.check(capsys)
+    assert list(steps)[-1] == "tls"
+    assert steps["tls"]["hint"] == "is it https:// instead?"
 
 
 @pytest.mark.parametrize(

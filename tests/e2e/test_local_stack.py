@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -93,6 +93,15 @@ class LocalStack:
     def healthy(self) -> bool:
         return bool(json.loads(self.command("status", "--json", check=False) or "{}").get("healthy"))
 
+    def count(self, needle: str) -> int:
+        """How many stored events hold ``needle``; what was stored within the last second may be missing."""
+        query = orjson.dumps({"query": {"match_phrase": {"message": needle}}})
+        try:
+            status, answer = self.elastic.request("POST", "/ezadmin-logs-*/_count", body=query)
+        except Unavailable:  # it is just starting
+            return 0
+        return int(answer["count"]) if status == 200 else 0
+
     def messages(self, needle: str) -> Counter[str]:
         """How often each event that holds ``needle`` is stored."""
         try:
@@ -122,12 +131,20 @@ def started(state: Path, *options: str) -> Iterator[LocalStack]:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    with started(tmp_path_factory.mktemp("local"), "--secure") as local:
-        # the writers of these tests are surges; what they write must all be there
-        local.run("ezadmin-cmdb", "rules", "add", "writers", "exempt", "--contains", " line ")
-        wait_until(lambda: local.published("rules"), 20, "the rule is published")
-        yield local
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The services of a secure stack, of which ``local`` makes a whole one."""
+    with started(tmp_path_factory.mktemp("local"), "--secure", "--services-only") as services:
+        yield services
+
+
+@pytest.fixture(scope="module")
+def local(services: LocalStack) -> LocalStack:
+    services.command("up")  # goes on with the secure one
+    local = replace(services, table=json.loads((services.state / "stack.json").read_text()))
+    # the writers of these tests are surges; what they write must all be there
+    local.run("ezadmin-cmdb", "rules", "add", "writers", "exempt", "--contains", " line ")
+    wait_until(lambda: local.published("rules"), 20, "the rule is published")
+    return local
 
 
 def _belongs(process: psutil.Process, state: Path) -> bool:
@@ -191,6 +208,13 @@ def assert_pages_show_this_machine(local: LocalStack, browser: Browser) -> None:
     page.close()
 
 
+def test_the_services_of_a_secure_stack_alone(services: LocalStack) -> None:
+    status = json.loads(services.command("status", "--json"))
+    assert status["healthy"]
+    assert [part["part"] for part in status["parts"]] == ["kafka", "elasticsearch", "mariadb"]
+    assert_services_ask_for_tls_and_a_password(services)
+
+
 def test_everything_is_healthy_and_every_dataset_arrives(local: LocalStack) -> None:
     wait_until(local.healthy, 60, "status says that every part is healthy")
 
@@ -215,23 +239,17 @@ def test_everything_is_healthy_and_every_dataset_arrives(local: LocalStack) -> N
         assert part in status
 
 
-def test_the_communication_test_of_the_agent_is_well(local: LocalStack) -> None:
+def test_the_communication_test_of_the_agent_who_has_a_user_of_its_own_is_well(local: LocalStack) -> None:
     command = local.tool("ezadmin-agent", "check", "--json", "--config", str(local.state / "etc/agent.toml"))
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     steps = {(step := json.loads(line))["name"]: step for line in done.stdout.splitlines()}
     assert done.returncode == 0, done.stdout + done.stderr
     assert steps["read back"]["ok"], steps["read back"]
-
-
-def test_the_agent_has_a_user_of_its_own(local: LocalStack) -> None:
-    command = local.tool("ezadmin-agent", "check", "--json", "--config", str(local.state / "etc/agent.toml"))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    steps = {(step := json.loads(line))["name"]: step for line in done.stdout.splitlines()}
     assert steps["sign-in"]["ok"], steps["sign-in"]
     assert local.table["host"]["id"] in json.dumps(steps["sign-in"])
 
 
-def test_nobody_comes_in_without_tls_and_a_password(local: LocalStack) -> None:
+def assert_services_ask_for_tls_and_a_password(local: LocalStack) -> None:
     wrong = ElasticClient(ElasticConnection((local.table["elasticsearch"],), ca_file=local.table["ca_file"]))
     with pytest.raises(SignInRefused):
         wrong.request("GET", "/_cluster/health")
@@ -241,6 +259,15 @@ def test_nobody_comes_in_without_tls_and_a_password(local: LocalStack) -> None:
     for kafka in (plain, over_tls):
         with pytest.raises(KafkaError):
             KafkaAdminClient(**kafka.options(), bootstrap_timeout_ms=2_000)
+    database = local.table["mariadb"]
+    address = {"host": database["host"], "port": database["port"], "user": database["user"]}
+    with pytest.raises(pymysql.err.OperationalError):
+        pymysql.connect(**address, password=database["password"], ssl_disabled=True)
+    pymysql.connect(**address, password=database["password"], ssl_ca=local.table["ca_file"]).close()
+
+
+def test_nobody_comes_in_without_tls_and_a_password(local: LocalStack) -> None:
+    assert_services_ask_for_tls_and_a_password(local)
     for url in (local.table["web"], local.table["gateway"]):
         host, port = url.removeprefix("https://").split(":")
         with (
@@ -248,11 +275,6 @@ def test_nobody_comes_in_without_tls_and_a_password(local: LocalStack) -> None:
             ssl.create_default_context(cafile=local.table["ca_file"]).wrap_socket(connection, server_hostname=host),
         ):
             pass
-    database = local.table["mariadb"]
-    address = {"host": database["host"], "port": database["port"], "user": database["user"]}
-    with pytest.raises(pymysql.err.OperationalError):
-        pymysql.connect(**address, password=database["password"], ssl_disabled=True)
-    pymysql.connect(**address, password=database["password"], ssl_ca=local.table["ca_file"]).close()
 
 
 def test_keys_and_passwords_are_their_owners_alone(local: LocalStack) -> None:
@@ -335,7 +357,7 @@ class Writer:
 
 
 def assert_each_once(local: LocalStack, word: str, wanted: Counter[str]) -> None:
-    wait_until(lambda: local.messages(word).total() >= wanted.total(), 120, f"{wanted.total()} lines of {word}")
+    wait_until(lambda: local.count(word) >= wanted.total(), 120, f"{wanted.total()} lines of {word}")
     found = local.messages(word)
     assert found == wanted, f"missing {(wanted - found).total()}, too many {(found - wanted).total()}"
 

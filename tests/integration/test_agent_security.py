@@ -135,7 +135,7 @@ def test_each_way_not_in_is_told(kafka: SecuredKafka, names: Names, tmp_path: Pa
     for table, step, text, hint in (
         ({**sasl, "ca_file": str(Authority(tmp_path / "other").ca_file)}, "tls", "not good", "ca_file must hold"),
         ({**sasl, "bootstrap": kafka.inside}, "tls", "no TLS", "is this a listener with TLS"),
-        ({"bootstrap": kafka.sasl}, "sign-in", "write tls = true", "broker's log"),
+        ({"bootstrap": kafka.sasl}, "sign-in", "it speaks TLS", "write tls = true under [kafka], and ca_file"),
         (only_tls, "sign-in", "no broker takes us in", "write sasl, user and password_file"),
         ({**mtls, "certificate_file": None, "key_file": None}, "sign-in", "certificate_file and key_file", "log"),
         ({**sasl, "user": "nobody-here"}, "sign-in", kafka.sasl, "mend user, password or sasl"),

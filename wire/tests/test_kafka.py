@@ -188,6 +188,8 @@ def test_the_probe_says_why_a_broker_cannot_be_talked_to(authority: Authority, t
     with server(context(here), HELLO) as address:
         assert outcome(address, **own) is None
     with server(None, TLS_ALERT) as address:
+        assert str(outcome(address)).startswith("it speaks TLS; write tls = true")
+    with server(None, b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:
         assert "no Kafka broker; write tls = true" in str(outcome(address))
     with server(None, HELLO) as address:
         assert "is this a listener with TLS" in str(outcome(address, **own))

@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 
 from ezadmin_wire.errors import WireError
 from ezadmin_wire.kafka import KafkaConnection
-from ezadmin_wire.kafka_probe import Refusal
+from ezadmin_wire.kafka_probe import SPEAKS_TLS, Refusal
 
 
 class Reason(NamedTuple):
@@ -28,6 +28,8 @@ def probe(kafka: KafkaConnection, seconds: float) -> Optional[Reason]:
     text = "; ".join(f"{server}: {problem}" for server, problem in found.items())
     if any(isinstance(problem, Refusal) for problem in found.values()):
         return Reason(text, "mend user, password or sasl under [kafka], or make the user known to the broker")
+    if SPEAKS_TLS in text:
+        return Reason(text, "write tls = true under [kafka], and ca_file unless the system trusts its authority")
     return Reason(text, "look into the broker's log")
 
 

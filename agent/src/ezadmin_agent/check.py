@@ -536,9 +536,9 @@ def _ask(config: Config, identity: Identity, event: str) -> _Answer:
         with error:
             status, headers, body = error.code, error.headers, error.read(1 << 16)
     except urllib.error.URLError as error:
-        raise _unreached(error.reason) from error
+        raise _unreached(error.reason, str(config.server)) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _unreached(error) from error
+        raise _unreached(error, str(config.server)) from error
     if 300 <= status < 400:
         raise _Failed(f"the server sends us on to {headers.get('Location')}", "write this address as server")
     try:
@@ -550,7 +550,8 @@ def _ask(config: Config, identity: Identity, event: str) -> _Answer:
         known = False
     if not known:
         raise _Failed(
-            f"what answers ({status}) is not ezadmin's web application", "check the address that server = names"
+            f"what answers ({status}) is not ezadmin's web application",
+            "check the address that server = names, and whether it is http or https",
         )
     skew = None
     try:
@@ -562,7 +563,7 @@ def _ask(config: Config, identity: Identity, event: str) -> _Answer:
     return _Answer(status, text, arrived, skew)
 
 
-def _unreached(error: object) -> _Failed:
+def _unreached(error: object, server: str) -> _Failed:
     if isinstance(error, ssl.SSLCertVerificationError):
         hint = _CERTIFICATE_HINTS.get(error.verify_code, "is ca_file the right authority?")
         return _Failed(
@@ -575,4 +576,9 @@ def _unreached(error: object) -> _Failed:
         return _Failed(f"the name is not known: {error.strerror}", "check the address that server = names")
     if isinstance(error, ConnectionRefusedError):
         return _Failed("no connection: nothing listens there", "is the web application running, at this port?")
+    if isinstance(error, (ConnectionError, http.client.BadStatusLine)) and server.startswith("http://"):
+        return _Failed(
+            f"no answer: {error}",
+            "is it https:// instead? Then server_ca_file names its authority, unless the system trusts that",
+        )
     return _Failed(f"no answer: {error}", "a firewall between here and there, or a wrong address")

@@ -99,9 +99,7 @@ def _run(options: argparse.Namespace) -> int:
         os.umask(0o022)  # what is shared may be read; the state's own folders and files say 0700 and 0600
         layout.make_folders()
         with hold(layout.lock_file, "deploy/local/up"):
-            if options.secure:
-                stack.make_secure()
-            up.up(stack, options.services_only)
+            up.up(stack, options.services_only, options.secure)
         return 0
     if not layout.ports_file.exists():
         print(f"there is no stack in {layout.state}")

@@ -55,6 +55,11 @@ class Layout:
                 )
         return cls(checkout, folder)
 
+    @property
+    def option(self) -> str:
+        """What names this stack behind a command; nothing for the checkout's own."""
+        return "" if self.state == self.shared else f" --state {self.state}"
+
     # -- shared by all stacks of the checkout ---
 
     @property
@@ -117,6 +122,11 @@ class Layout:
     def tls(self) -> Path:
         """Authority and certificate of a secure stack; that it is there makes the stack one."""
         return self.state / "tls"
+
+    @property
+    def secure_file(self) -> Path:
+        """There since an `up` brought the secure stack to its end: it need not be told again that it is one."""
+        return self.tls / "complete"
 
     @property
     def ports_file(self) -> Path:

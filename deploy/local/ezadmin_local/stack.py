@@ -52,17 +52,36 @@ class Stack:
         """The certificates and passwords of a secure stack, None for a plain one."""
         return Security(self.layout.tls, self.layout.keys) if self.layout.tls.is_dir() else None
 
-    def make_secure(self) -> None:
-        """Makes a stack that was never started one with TLS and users. Raises LocalError if it was started without."""
-        if not self.layout.tls.is_dir() and self.layout.ports_file.exists():
-            raise LocalError(
-                f"the stack in {self.layout.state} was made without --secure, and its data as well.\n"
-                "Use another folder (--state DIR), or start from nothing: deploy/local/reset"
-            )
-        self.layout.tls.mkdir(mode=0o700, exist_ok=True)
+    def refuse_other_choice(self, secure: bool) -> None:
+        """Raises LocalError where a stack was begun with another --secure than this.
 
-    def bring_security(self) -> None:
-        """Certificates, made anew near their end, and the passwords that are missing; nothing for a plain stack."""
+        It is chosen by the first `up` that gives the stack its ports, for from then on data lies there. Once that came
+        to its end, `up` alone goes on with a secure stack.
+        """
+        layout = self.layout
+        if not layout.ports_file.exists():
+            return
+        reset = f"start from nothing: deploy/local/reset{layout.option}"
+        if secure and not layout.tls.is_dir():
+            raise LocalError(
+                f"the stack in {layout.state} was made without --secure, and its data as well.\n"
+                f"Use another folder (--state DIR), or {reset}"
+            )
+        if not secure and layout.tls.is_dir() and not layout.secure_file.exists():
+            raise LocalError(
+                f"the stack in {layout.state} was begun with --secure, and did not come to its end.\n"
+                f"Go on with it: deploy/local/up --secure{layout.option}\nOr {reset}"
+            )
+
+    def bring_security(self, secure: bool) -> None:
+        """Certificates, made anew near their end, and the passwords that are missing; nothing for a plain stack.
+
+        secure: as the user says; a secure stack that is complete is one without it.
+        """
+        if secure:
+            self.layout.tls.mkdir(mode=0o700, exist_ok=True)
+        elif not self.layout.secure_file.exists():
+            shutil.rmtree(self.layout.tls, ignore_errors=True)  # of an `up --secure` that failed before there was data
         security = self.security
         if security is None:
             return
@@ -78,6 +97,11 @@ class Stack:
                 file = security.password_file(service, user)
                 if not file.exists():
                     write(file, secrets.token_hex(24) + "\n")
+
+    def complete(self) -> None:
+        """Notes that a secure stack came to its end."""
+        if self.security and not self.layout.secure_file.exists():
+            write(self.layout.secure_file, "")
 
     @functools.cached_property
     def http(self) -> health.Http:

@@ -17,7 +17,7 @@ from . import config, grafana, install, machine
 from .config import Endpoints, Program
 from .errors import LocalError
 from .layout import GRAFANA, PACKAGES, PARTS, SERVICES, Layout
-from .security import PREFIX
+from .security import ADMINISTRATOR, PREFIX
 from .stack import ASKED, Stack, write
 
 FIRST_DOCUMENT_SECONDS = 60
@@ -34,9 +34,10 @@ SOURCES = {
 """What a part is made of: when it changes, `up` starts the part anew."""
 
 
-def up(stack: Stack, services_only: bool) -> None:
+def up(stack: Stack, services_only: bool, secure: bool) -> None:
     """Brings the stack up. Raises LocalError that names what failed; what runs by then goes on running."""
     layout, console = stack.layout, stack.console
+    stack.refuse_other_choice(secure)
     if not services_only:
         absent = [name for name in PACKAGES if name not in install.packages(layout)]
         if absent:
@@ -46,7 +47,7 @@ def up(stack: Stack, services_only: bool) -> None:
             )
     machine.refuse_full_disk(layout.state)
     install.prepare(layout, console)
-    stack.bring_security()
+    stack.bring_security(secure)
     found = machine.find()
 
     endpoints = stack.new_endpoints(stack.supervisor.states())
@@ -101,6 +102,7 @@ def up(stack: Stack, services_only: bool) -> None:
         took |= dict.fromkeys(started, 0.0)
     if bundle is not None:
         bundle.wait()
+    stack.complete()
     grafana_url = _grafana_url(endpoints, found_grafana)
     _summary(stack, endpoints, source, bool(took), services_only, first_login, grafana_url)
 
@@ -449,8 +451,7 @@ def _summary(
     first_login: dict[str, str] | None,
     grafana_url: str | None,
 ) -> None:
-    layout = stack.layout
-    option = "" if layout.state == layout.shared else f" --state {layout.state}"
+    layout, option, security = stack.layout, stack.layout.option, endpoints.security
     lines = [
         f"{'up' if started else 'all was up'} after {stack.console.seconds:.1f} s",
         "",
@@ -465,12 +466,23 @@ def _summary(
         f"  Kafka          {endpoints.kafka}",
         f"  MariaDB        mariadb --defaults-file={layout.etc / 'mariadb-client.cnf'}",
         f"  for scripts    {layout.stack_file}",
+        *(
+            [
+                f"  certificate    its authority is {security.ca_file}; browsers and curl have to be told",
+                f"  passwords      in {layout.keys}/kafka and {layout.keys}/elasticsearch, one file a user",
+            ]
+            if security
+            else []
+        ),
     ]
     if not services_only:
+        found = f"{endpoints.elasticsearch}/{PREFIX}-logs-*/_search?q=message:hello"
+        if security:
+            found = f"curl --cacert {security.ca_file} -u {ADMINISTRATOR} '{found}'"
         lines += [
             "",
             f"  An event: echo 'hello' >> {source.file}" if source.own else "  An event: logger hello",
-            f"  It is found in {endpoints.elasticsearch}/{PREFIX}-logs-*/_search?q=message:hello",
+            f"  It is found {'by' if security else 'in'} {found}",
         ]
         if grafana_url is None:
             lines += ["", f"  {grafana.HOW_TO_GET}"]

@@ -1,4 +1,4 @@
-"""A stack with TLS and users: its certificates, its files, and that a plain one cannot become one."""
+"""A stack with TLS and users: its certificates, its files, and when it is one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import socket
 import ssl
+import sys
 import threading
 import tomllib
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from ezadmin_local import certificates, config, health, up
+from ezadmin_local import certificates, cli, config, health, install, up
 from ezadmin_local.config import Endpoints, Settings
 from ezadmin_local.console import Console
 from ezadmin_local.errors import LocalError
@@ -146,18 +147,68 @@ def test_elasticsearch_knows_the_users_by_their_hashes(security: Security) -> No
     assert files["roles.yml"] == 'ezadmin_cmdb: {"cluster": ["monitor"]}\n'
 
 
-def test_a_plain_stack_does_not_become_a_secure_one(layout: Layout) -> None:
-    layout.state.mkdir()
-    stack = Stack(layout, Settings(), Console(), 1.0)
-    layout.ports_file.write_text("{}")
-    with pytest.raises(LocalError, match="without --secure"):
-        stack.make_secure()
-    assert stack.security is None
-    layout.ports_file.unlink()
-    stack.make_secure()
-    layout.ports_file.write_text("{}")
-    stack.make_secure()
+@pytest.fixture
+def stack(layout: Layout) -> Stack:
+    """One that has folders and Python, and nothing else yet."""
+    layout.keys.mkdir(parents=True)
+    python = layout.command("python")
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return Stack(layout, Settings(), Console(), 1.0)
+
+
+def test_a_first_up_that_fails_before_there_is_data_leaves_the_choice_open(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def prepare(*_: object) -> None:
+        raise LocalError("no network")
+
+    monkeypatch.setattr(install, "prepare", prepare)
+    try:
+        assert cli.main(["up", "--secure", "--services-only", "--state", str(layout.state)]) == 1
+    finally:
+        layout.sockets.rmdir()
+    assert "no network" in capsys.readouterr().err
+    assert Stack(layout, Settings(), Console(), 1.0).security is None
+
+
+def test_certificates_of_before_there_was_data_do_not_make_a_stack_secure(stack: Stack) -> None:
+    stack.bring_security(secure=True)
     assert stack.security is not None
+    stack.refuse_other_choice(secure=False)
+    stack.bring_security(secure=False)
+    assert stack.security is None
+    assert not stack.layout.tls.exists()
+
+
+def test_a_plain_stack_does_not_become_a_secure_one(stack: Stack) -> None:
+    stack.refuse_other_choice(secure=True)
+    stack.layout.ports_file.write_text("{}")
+    with pytest.raises(LocalError, match="without --secure") as caught:
+        stack.refuse_other_choice(secure=True)
+    assert f"deploy/local/reset --state {stack.layout.state}" in str(caught.value)
+    stack.refuse_other_choice(secure=False)
+    stack.bring_security(secure=False)
+    stack.complete()
+    assert stack.security is None
+
+
+def test_a_secure_stack_is_told_again_until_it_came_to_its_end(stack: Stack) -> None:
+    stack.bring_security(secure=True)
+    stack.layout.ports_file.write_text("{}")
+    with pytest.raises(LocalError, match="begun with --secure") as caught:
+        stack.refuse_other_choice(secure=False)
+    for command in ("up --secure", "reset"):
+        assert f"deploy/local/{command} --state {stack.layout.state}" in str(caught.value)
+    stack.refuse_other_choice(secure=True)
+    authority = stack.layout.tls.joinpath("ca.pem").read_bytes()
+    stack.complete()
+    for secure in (False, True):
+        stack.refuse_other_choice(secure)
+        stack.bring_security(secure)
+        assert stack.security is not None
+        assert stack.security.ca_file.read_bytes() == authority
 
 
 def test_an_agent_enrols_again_when_the_ports_are_others(endpoints: Endpoints, tmp_path: Path) -> None:

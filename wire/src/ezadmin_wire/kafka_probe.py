@@ -18,6 +18,9 @@ from typing import NamedTuple, Optional
 
 _API_VERSIONS, _SASL_HANDSHAKE, _SASL_AUTHENTICATE = (18, 0), (17, 1), (36, 0)
 _LARGEST_ANSWER = 1 << 20
+SPEAKS_TLS = "it speaks TLS"
+_TLS_ALERT = b"\x15\x03"
+"""How a listener with TLS answers who speaks without; as a size it would be too large."""
 _HINT_TLS = "write tls = true if this listener is one with TLS"
 _HINT_CERTIFICATE = "it may ask for a certificate: certificate_file and key_file, signed by its authority"
 _HINT_LISTENER = "is this a listener with TLS, and does it take our certificate?"
@@ -130,7 +133,11 @@ def _ask(connection: socket.socket, api: tuple[int, int], body: bytes) -> bytes:
     """Send a request and return its answer without header. Raises _EndedError, or OSError."""
     head = struct.pack(">hhih", *api, 1, -1)
     connection.sendall(struct.pack(">i", len(head) + len(body)) + head + body)
-    size, number = struct.unpack(">ii", _read(connection, 8))
+    begin = _read(connection, 4)
+    if begin.startswith(_TLS_ALERT):
+        raise _EndedError(SPEAKS_TLS)
+    (size,) = struct.unpack(">i", begin)
+    (number,) = struct.unpack(">i", _read(connection, 4))
     if number != 1 or not 4 <= size <= _LARGEST_ANSWER:
         raise _EndedError("what answers is no Kafka broker")
     return _read(connection, size - 4)

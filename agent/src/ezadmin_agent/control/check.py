@@ -91,7 +91,10 @@ class GatewayCheck:
             raise self._failed(answer.error())
         if self._client.context is None:
             return Found("plain HTTP: who listens reads along", "give the gateway a certificate")
-        who = "the authority that was pinned at enrolment" if ca is not None else "an authority that the system trusts"
+        who = "an authority that the system trusts"
+        if ca is not None:
+            named = self._config.gateway_ca_file is not None
+            who = "the authority in gateway_ca_file" if named else "the authority that was pinned at enrolment"
         certificate = self._client.certificate()
         if "notAfter" not in certificate:  # whoever stands before the gateway ended the connection
             return Found(f"certificate of {who}")

@@ -70,7 +70,7 @@ class Answer(NamedTuple):
         if not reason:
             return GatewayError(
                 f"what answers (status {self.status}) is not ezadmin's gateway",
-                "check the address, and the proxy between if there is one",
+                "check the address, whether it is http or https, and the proxy between if there is one",
                 status=self.status,
             )
         try:
@@ -255,7 +255,11 @@ class Client:
             return GatewayError(f"{where}: nothing listens there", "does it run, at this port?")
         if isinstance(error, (TimeoutError, socket.timeout)):
             return GatewayError(f"{where}: no answer", "a firewall between here and there, or a wrong address")
-        return GatewayError(f"{where}: {getattr(error, 'strerror', None) or error or type(error).__name__}")
+        ended = isinstance(error, (ConnectionError, http.client.BadStatusLine))
+        return GatewayError(
+            f"{where}: {getattr(error, 'strerror', None) or error or type(error).__name__}",
+            "is it https:// instead?" if ended and not (self.address.secure or self.proxy) else "",
+        )
 
 
 _OTHER = (
