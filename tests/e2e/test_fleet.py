@@ -21,6 +21,7 @@ from axe_playwright_python.sync_playwright import Axe
 from ezadmin_testing import fleet_figures, log_events
 from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, sign_in
 from ezadmin_testing.fleet_figures import host_id
+from ezadmin_testing.seeing import is_red
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import delete, func, select
@@ -28,6 +29,7 @@ from sqlalchemy import delete, func, select
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts import tokens
 from ezadmin_cmdb.accounts.models import User
+from ezadmin_cmdb.alerts import states
 from ezadmin_cmdb.alerts.models import Alert
 from ezadmin_cmdb.database import db, unit_of_work, utc_now
 from ezadmin_cmdb.describe import services as described
@@ -45,6 +47,14 @@ SILENT, NEVER, OLD = 20, 21, 22
 REPORTING = [one for one in range(HOSTS) if one not in (SILENT, NEVER, OLD)]
 LANGUAGES = {"en": "en-US", "ko": "ko-KR"}
 CPU, USED = "system.cpu.total.norm.pct", "system.filesystem.used.pct"
+TILES = {
+    "system.load.1": 99.0, "system.load.5": 99.0, "system.load.15": 99.0, "system.memory.actual.used.pct": 0.999,
+    "system.memory.actual.used.bytes": 9e12, "system.memory.swap.used.pct": 0.999, "system.memory.swap.used.bytes": 9e12,
+    "system.diskio.total.read.bytes_per_sec": 9e12, "system.diskio.total.write.bytes_per_sec": 9e12,
+    "system.network.total.in.bytes_per_sec": 9e12, "system.network.total.out.bytes_per_sec": 9e12,
+    "system.process.summary.total": 9e6, "system.process.summary.running": 9e6, "system.uptime.duration.ms": 9e12, CPU: 0.99,
+}  # fmt: skip
+"""The figures at the top of a host's page, each with a value beyond all limits."""
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +72,13 @@ def app(stack: Any, module_names: Names, database: str, tmp_path_factory: pytest
             limits.add(KIM, "cpu", of_cpu, targets=everywhere)
             of_disk = LimitRecord(USED, item="/var", warning_raise=0.9)
             limits.add(KIM, "disk", of_disk, targets=everywhere)
+            for number, (field, value) in enumerate(TILES.items()):
+                limits.add(
+                    KIM,
+                    f"top-{number}",
+                    LimitRecord(field, critical_raise=value),
+                    targets=[limits.Target(host=host_id(12))],
+                )
         yield app
 
 
@@ -100,6 +117,22 @@ def open_page(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert wrong == []
+
+
+def raise_alert(host: str, field: str, state: str, item: str = "", **figures: float) -> int:
+    """An alert as the worker stores it; returns its id."""
+    now = format_time(datetime.now(UTC))
+    message = f"limit-1: {field}: {state}, was ok"
+    said = states.Said(now, host, "alert.threshold", field[:64], item, state, "value", field, message, **figures)
+    alert = states.take(said, None)
+    assert alert is not None
+    return alert.id
+
+
+def shoot(page: Page, name: str, **more: Any) -> None:
+    """Keep a picture for who asks for them."""
+    if folder := os.environ.get("EZADMIN_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", **more)
 
 
 def names_shown(page: Page) -> list[str]:
@@ -159,6 +192,12 @@ def test_open_alerts_and_maintenance_are_states_of_a_host(app: Flask) -> None:
     assert rows[host_id(11)] == ("ok", "")
     assert 'data-state="maintenance" title="new disks"' in client.get(f"/hosts/{host_id(10)}").text
     assert 'data-state="critical" title="It counts"' in client.get(f"/hosts/{host_id(9)}").text
+    texts = [client.get(f"/hosts/{host_id(one)}/text").text.splitlines() for one in (9, 10, 11)]
+    assert [lines[0] for lines in texts] == [
+        "web-0009  [Critical]  It counts", "web-0010  [Maintenance]  new disks", "web-0011  [OK]",
+    ]  # fmt: skip
+    assert [line.split("  ")[-1] for line in texts[0][texts[0].index("── Open alerts") :][1:3]] == ["It counts", ""]
+    assert "── Open alerts" not in texts[2]
     with app.app_context(), unit_of_work():
         db.session.execute(delete(Alert))
         db.session.delete(db.session.get_one(MaintenanceWindow, number))
@@ -289,19 +328,12 @@ def test_a_host_as_text(app: Flask) -> None:
 
 @pytest.mark.usefixtures("fresh")
 def test_a_host_page_marks_its_figures_and_says_what_happened(
-    open_page: Callable[..., Page], stack: Any, module_names: Names
+    app: Flask, open_page: Callable[..., Page], stack: Any, module_names: Names
 ) -> None:
     one = {"host.id": host_id(6), "host.name": "web-0006"}
     log_events.write(stack.elasticsearch, module_names, [{**one, "message": "<i>disk</i> fails", "log.level": "error"}])
-    now = format_time(datetime.now(UTC))
-    alert = {
-        **one, "@timestamp": now, "event.kind": "alert", "event.dataset": "alert.threshold", "rule.id": "cpu",
-        "alert.state": "warning", "message": "CPU is at 85 %",
-    }  # fmt: skip
-    answer = httpx.post(
-        f"{stack.elasticsearch}/{module_names.alerts_index(now)}/_doc?refresh=true", json=alert, timeout=30
-    )
-    assert answer.status_code == 201, answer.text
+    with app.app_context(), unit_of_work():
+        number = raise_alert(host_id(6), CPU, "warning", value=0.85, limit=0.8)
     page = open_page(f"/hosts/{host_id(6)}")
     cpu = page.locator('#all .board [data-field="system.cpu.total.norm.pct"]')
     expect(cpu).to_have_class("state-warning")
@@ -310,7 +342,9 @@ def test_a_host_page_marks_its_figures_and_says_what_happened(
     expect(page.locator(".board-head [data-state]")).to_have_text("Warning")
     assert page.request.get(page.locator(".board-head a[href$='/thresholds']").get_attribute("href") or "").ok
     happened = page.locator(".events .event")
-    expect(happened.filter(has_text="CPU is at 85 %")).to_have_attribute("data-kind", "alert")
+    told = happened.filter(has_text=f"{CPU} is 85.0% (limit 80%)")
+    expect(told).to_have_attribute("data-kind", "alert")
+    expect(told.get_by_role("link").last).to_have_attribute("href", f"/alerts/{number}")
     expect(happened.filter(has_text="<i>disk</i> fails")).to_have_attribute("data-kind", "event")
     times = [mark.get_attribute("datetime") for mark in page.locator(".events time").all()]
     assert times == sorted(times, reverse=True)
@@ -321,6 +355,74 @@ def test_a_host_page_marks_its_figures_and_says_what_happened(
         page.evaluate("htmx.ajax('GET', document.getElementById('kiosk').getAttribute('hx-get'), '#kiosk')")
     assert answered.value.ok
     expect(page.locator(".kiosk-head h1")).to_have_text("web-0006")
+    with app.app_context(), unit_of_work():
+        db.session.execute(delete(Alert))
+
+
+@pytest.mark.usefixtures("fresh")
+def test_every_figure_at_the_top_is_red_beyond_its_limit(
+    open_page: Callable[..., Page], stack: Any, module_names: Names
+) -> None:
+    page = open_page(f"/hosts/{host_id(12)}")
+    top = page.locator(".tiles")
+    expect(top.locator(f'[data-field="{CPU}"]')).to_have_class("state-ok")
+    assert not is_red(top.locator(f'[data-field="{CPU}"]'))
+    now = format_time(datetime.now(UTC))
+    document = {
+        "@timestamp": now, "event.created": now, "event.dataset": "system.host", "host.id": host_id(12),
+        "host.name": "web-0012", "system.memory.total": 9e12, "system.memory.swap.total": 9e12, **TILES,
+    }  # fmt: skip
+    answer = httpx.post(
+        f"{stack.elasticsearch}/{module_names.metrics_index(now)}/_doc?refresh=true", json=document, timeout=30
+    )
+    assert answer.status_code == 201, answer.text
+    page.reload()
+    for field in TILES:
+        figure = top.locator(f'[data-field="{field}"]')
+        expect(figure).to_have_class("state-critical")
+        assert is_red(figure), field
+        expect(figure).to_have_attribute("title", re.compile("critical ≥ "))
+    assert top.locator('[data-state="critical"]').count() == 8, "and each tile says so in words"
+    expect(top.locator(".tile").first).to_contain_text("Critical")
+    shoot(page, "tiles-critical")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_figure_of_an_open_alert_has_a_bell_also_when_its_newest_value_is_good(
+    app: Flask, open_page: Callable[..., Page]
+) -> None:
+    with app.app_context(), unit_of_work():
+        of_cpu = raise_alert(host_id(13), CPU, "critical", value=0.91, limit=0.9)
+        of_disk = raise_alert(host_id(13), USED, "warning", item="/var", value=0.91, limit=0.9)
+        raise_alert(host_id(13), "system.memory.actual.used.pct", "warning", value=0.9, limit=0.8)
+        state = db.session.scalars(select(Alert.id).where(Alert.field.startswith("system.memory"))).one()
+        raise_alert(host_id(13), "system.memory.actual.used.pct", "ok", value=0.1, limit=0.8)
+    page = open_page("/fleet/?q=0013")
+    row = page.locator(f'#fleet tr[data-id="{host_id(13)}"]')
+    cell = row.locator("[data-column=cpu]")
+    expect(cell).not_to_have_class(re.compile("state-critical"))
+    bell = cell.locator("a.bell")
+    expect(bell).to_have_attribute("href", f"/alerts/{of_cpu}")
+    expect(bell).to_have_attribute("title", f"{CPU} is 91.0% (limit 90%)")
+    expect(bell).to_have_text("Alert: Critical")
+    assert is_red(bell)
+    expect(row.locator("[data-column=disk] a.bell")).to_have_attribute("href", f"/alerts/{of_disk}")
+    assert row.locator("a.bell").count() == 2, "none for what is over"
+    shoot(page, "fleet-bells")
+    page.goto(f"/hosts/{host_id(13)}")
+    assert page.locator(f'a.bell[href="/alerts/{state}"]').count() == 0
+    tile = page.locator(f'.tile:has([data-field="{CPU}"])')
+    expect(tile.locator(f'[data-field="{CPU}"]')).to_have_class("state-ok")
+    expect(tile.locator("a.bell")).to_have_attribute("href", f"/alerts/{of_cpu}")
+    rows = page.locator(".tables tr:has(a.bell)")
+    expect(rows.locator("th")).to_have_text("/var")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    shoot(page, "host-bells", full_page=True)
+    tile.locator("a.bell").click()
+    expect(page.locator("h1")).to_contain_text("Critical")
+    with app.app_context(), unit_of_work():
+        db.session.execute(delete(Alert))
 
 
 @pytest.mark.usefixtures("fresh")
@@ -336,9 +438,7 @@ def test_it_is_accessible_and_fits(open_page: Callable[..., Page], language: str
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, name
-        if folder := os.environ.get("EZADMIN_SCREENSHOTS"):
-            shot = Path(folder) / f"{name}-{language}-{scheme}-{width}.png"
-            page.screenshot(path=shot, full_page=name == "host-text")
+        shoot(page, f"{name}-{language}-{scheme}-{width}", full_page=name == "host-text")
 
 
 @pytest.mark.skipif(HOSTS < 1000, reason="a measurement, for EZADMIN_FLEET_HOSTS=5000")

@@ -33,6 +33,7 @@ from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.errors import Forbidden, Invalid
 from ezadmin_cmdb.hosts.models import Host
+from ezadmin_cmdb.hosts.states import SILENT
 from ezadmin_cmdb.maintenance.models import MaintenanceWindow
 from ezadmin_cmdb.maintenance.times import FORM, ONCE
 from ezadmin_cmdb.notifications import engine, services
@@ -150,6 +151,12 @@ def say(state: str, item: str = "/data", host: int = 1, seconds: float = 0) -> A
     return found
 
 
+def in_the_app(app: Flask, work: Callable[[], object]) -> None:
+    """Do it in a session of its own, as another thread of the worker does."""
+    with app.app_context():
+        work()
+
+
 def look(seconds: float = 0) -> int:
     """A round of the worker, ``seconds`` later; returns how many messages it wrote."""
     now = utc_now() + timedelta(seconds=seconds)
@@ -157,7 +164,7 @@ def look(seconds: float = 0) -> int:
         alert_states.end_acknowledgements()
         alert_states.note_windows()
     with unit_of_work():
-        engine.settle(now)
+        engine.settle(engine.changed(), now)
     with unit_of_work():
         return engine.write(now)
 
@@ -194,7 +201,7 @@ def test_one_mail_when_it_is_raised_and_one_when_it_is_over(app: Flask, smtp: Ma
     mail = smtp.mails[0]
     assert mail["To"] == "ops@example.com, lee@example.com"
     assert mail["Subject"] == "[ezadmin] Critical: Host 1: system.filesystem.used.pct /data"
-    assert "/data is critical" in mail.get_content()
+    assert "system.filesystem.used.pct of /data is 97.0% (limit 95%)" in mail.get_content()
     assert "= 97" in mail.get_content()
     say("ok", seconds=1)
     assert look() == 1
@@ -204,6 +211,29 @@ def test_one_mail_when_it_is_raised_and_one_when_it_is_over(app: Flask, smtp: Ma
         (DELIVERED, 1, 250, 1)
     ] * 2
     assert not db.session.scalars(select(NotificationState)).all()
+
+
+def test_a_mail_in_korean_says_all_in_korean(app: Flask, smtp: MailServer) -> None:
+    mail_channel(smtp.port, language="ko")
+    rule()
+    say("critical")
+    with unit_of_work():
+        db.session.get_one(Host, host_id(2)).state = SILENT
+        alert_states.note_hosts_down()
+    assert look() == 1
+    work(app, lambda: len(smtp.mails) == 1)
+    text = smtp.mails[0].get_content()
+    assert "/data의 system.filesystem.used.pct: 97.0% (임계값 95%)" in text
+    assert "호스트가 중단되었습니다. 에이전트가 더 이상 보고하지 않습니다" in text
+    words = {
+        "host.state",
+        "system.filesystem.used.pct",
+        "data",
+        "ezadmin",
+        "Host",
+        "UTC",
+    }  # names, and the sign of the zone
+    assert set(re.findall(r"[A-Za-z][A-Za-z._]+", text)) <= words
 
 
 def test_what_comes_together_is_one_message_for_each_site(app: Flask, smtp: MailServer) -> None:
@@ -336,7 +366,7 @@ def test_two_workers_write_each_message_once(app: Flask, smtp: MailServer) -> No
             barrier.wait()
             for _ in range(10):
                 with unit_of_work():
-                    engine.settle()
+                    engine.settle(engine.changed())
                 with unit_of_work():
                     engine.write()
 
@@ -535,3 +565,30 @@ def test_the_worker_looks_by_itself(app: Flask, smtp: MailServer) -> None:
     say("critical")
     keeper.keep()
     assert len(written()) == 1
+
+
+def test_an_alert_that_comes_while_the_worker_looks_which_hosts_are_down_waits(
+    app: Flask, smtp: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_channel(smtp.port)
+    rule()
+    with unit_of_work():
+        db.session.get_one(Host, host_id(1)).state = SILENT
+    note_windows = alert_states.note_windows
+
+    def another_comes() -> int:
+        done = note_windows()
+        monkeypatch.undo()
+        late = threading.Thread(target=lambda: in_the_app(app, lambda: say("critical")))
+        late.start()
+        late.join(10)
+        return done
+
+    monkeypatch.setattr(alert_states, "note_windows", another_comes)
+    for _round in range(3):
+        keeper.keep()
+    assert {one.rule: one.suppressed for one in db.session.scalars(select(Alert))} == {
+        "host_down": False,
+        "limit-1": True,
+    }
+    assert [one.subject for one in written()] == ["[ezadmin] Critical: Host 1: host.state"]

@@ -10,11 +10,10 @@ from flask_babel import lazy_gettext as _l
 from marshmallow import fields as wire
 from sqlalchemy import ColumnElement, and_, case
 
-from ezadmin_cmdb.alerts import services
+from ezadmin_cmdb.alerts import services, texts
 from ezadmin_cmdb.alerts.models import CRITICAL, ITEM_MAX, MAINTENANCE, OK, UNKNOWN, WARNING, Alert
 from ezadmin_cmdb.describe import fields
 from ezadmin_cmdb.describe.description import Description, register
-from ezadmin_cmdb.thresholds.words import figure_text, unit_of
 
 STATES = {
     CRITICAL: _l("Critical"), WARNING: _l("Warning"), UNKNOWN: _l("No data"), MAINTENANCE: _l("Maintenance"), OK: _l("OK"),
@@ -49,13 +48,8 @@ class _Acknowledged(fields.Boolean):
         return super().condition(model, operator, values)
 
 
-def value_of(alert: Alert) -> str | None:
-    """The figure that decided, with its unit."""
-    return None if alert.value is None else figure_text(alert.value, unit_of(alert.field))
-
-
 def _beside(found: Sequence[Any]) -> Mapping[str, Any]:
-    return {"value_of": value_of}
+    return {"value_of": texts.value_of, "text_of": texts.of_alert}
 
 
 ALERT = register(

@@ -44,12 +44,17 @@ class AlertKeeper(Part):
 
 
 def keep() -> None:
-    """One round, in transactions of its own."""
+    """One round, in transactions of its own.
+
+    Rules see only alerts that were there before it was looked which hosts are down or in maintenance: nobody knows that yet of
+    one that comes meanwhile.
+    """
     with unit_of_work():
+        changed = engine.changed()
         states.end_acknowledgements()
         states.note_hosts_down()
         states.note_windows()
     with unit_of_work():
-        engine.settle()
+        engine.settle(changed)
     with unit_of_work():
         engine.write()

@@ -16,6 +16,8 @@ SEVERITY = {OK: 0, UNKNOWN: 1, WARNING: 2, CRITICAL: 3}
 """States from the best to the worst."""
 HOST_DOWN, SURGE = "host_down", "surge"
 """Rules of alerts that are no limits."""
+SEARCH = "alert.search"
+"""The dataset of alerts on searches."""
 ITEM_MAX = 500
 
 

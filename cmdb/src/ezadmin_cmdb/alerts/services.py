@@ -14,6 +14,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import joinedload
 
 from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.alerts import texts
 from ezadmin_cmdb.alerts.models import OK, Alert, AlertEvent
 from ezadmin_cmdb.changes import services as changes
 from ezadmin_cmdb.database import db, utc_now
@@ -48,7 +49,12 @@ class OpenAlert:
     limit_id: str
     acknowledged_until: datetime | None
     suppressed: bool
-    message: str
+    alert: Alert
+
+    @property
+    def message(self) -> str:
+        """What it says."""
+        return texts.of_alert(self.alert)
 
 
 def open_states(session: Any, host_ids: Collection[str]) -> dict[str, list[OpenAlert]]:
@@ -63,7 +69,7 @@ def open_states(session: Any, host_ids: Collection[str]) -> dict[str, list[OpenA
         found[one.host_id].append(
             OpenAlert(
                 one.id, one.shown_state, one.state, one.field, one.item, one.value, one.since, one.rule,
-                one.acknowledged_until, one.suppressed, one.message,
+                one.acknowledged_until, one.suppressed, one,
             )
         )  # fmt: skip
     return dict(found)

@@ -13,6 +13,7 @@ from ezadmin_cmdb.alerts.models import (
     ITEM_MAX,
     MAINTENANCE,
     OK,
+    SEARCH,
     SEVERITY,
     UNKNOWN,
     WARNING,
@@ -30,7 +31,6 @@ RAISED = (OK, UNKNOWN, WARNING, CRITICAL)
 KEPT = timedelta(days=400)
 """What happened is deleted after so long."""
 FORGET_AT_ONCE = 1000
-_DATASET = "alert.search"
 _DOWN_FIELD = "host.state"
 
 
@@ -117,7 +117,7 @@ def _set(alert: Alert, said: Said, time: datetime) -> None:
 
 def say(
     host_id: str, rule: str, state: str, message: str, *, item: str = "", field: str = "", reason: str = "rule",
-    value: float | None = None, limit: float | None = None, at: datetime | None = None, dataset: str = _DATASET,
+    value: float | None = None, limit: float | None = None, at: datetime | None = None, dataset: str = SEARCH,
 ) -> bool:  # fmt: skip
     """Say the state of a named rule for a host, as often as one likes: only a change is noted; returns whether it was one.
 

@@ -13,23 +13,17 @@ from flask_smorest import Blueprint as ApiBlueprint
 from marshmallow import RAISE, Schema, fields, validate
 from werkzeug.wrappers import Response
 
-from ezadmin_cmdb.alerts import services
-from ezadmin_cmdb.alerts.description import ALERT, value_of
-from ezadmin_cmdb.alerts.models import MAINTENANCE, Alert, AlertEvent
+from ezadmin_cmdb.alerts import services, texts
+from ezadmin_cmdb.alerts.description import ALERT
+from ezadmin_cmdb.alerts.models import Alert, AlertEvent
 from ezadmin_cmdb.database import utc_now
 from ezadmin_cmdb.describe import pages
 from ezadmin_cmdb.errors import DomainError
-from ezadmin_cmdb.thresholds.words import figure_text, unit_of
 from ezadmin_cmdb.web.access import needs
 from ezadmin_cmdb.web.signin import current_actor
 
 HOURS = {
     1: _l("1 hour"), 4: _l("4 hours"), 24: _l("1 day"), 72: _l("3 days"), 168: _l("1 week"), 720: _l("30 days"),
-}  # fmt: skip
-KINDS = {
-    "state": _l("State"), "acknowledged": _l("Acknowledged"), "reopened": _l("No longer acknowledged"),
-    "expired": _l("Acknowledgement is over"), "comment": _l("Comment"), MAINTENANCE: _l("Maintenance"),
-    "resumed": _l("Maintenance is over"),
 }  # fmt: skip
 
 bp = Blueprint("alerts", __name__, url_prefix="/alerts")
@@ -49,10 +43,9 @@ def show(object_id: int) -> str:
     """An alert and its history."""
     actor = current_actor()
     alert = services.find(actor, object_id)
-    limit = None if alert.limit_value is None else figure_text(alert.limit_value, unit_of(alert.field))
     return render_template(
-        "alerts/show.html", alert=alert, events=services.history(alert), value=value_of(alert), limit=limit,
-        allowed=services.may_acknowledge(actor, alert), hours=HOURS, kinds=KINDS,
+        "alerts/show.html", alert=alert, events=services.history(alert), texts=texts, kinds=texts.KINDS,
+        allowed=services.may_acknowledge(actor, alert), hours=HOURS,
     )  # fmt: skip
 
 

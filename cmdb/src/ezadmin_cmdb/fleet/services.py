@@ -10,6 +10,7 @@ from typing import Any
 from flask_babel import gettext as _
 
 from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.alerts.services import OpenAlert
 from ezadmin_cmdb.database import db, utc_now
 from ezadmin_cmdb.describe import query as queries
 from ezadmin_cmdb.elastic import Elastic, ElasticUnavailable
@@ -42,6 +43,7 @@ COLUMNS = {
     "out": "system.network.total.out.bytes_per_sec",
 }
 """The fields behind the columns; load is that of a minute for each core."""
+NAMES = {field: name for name, field in COLUMNS.items()}
 LOAD = COLUMNS["load"]
 OF_HOST = [field for name, field in COLUMNS.items() if name not in ("disk", "load")]
 CODES = {judging.OK: "o", judging.WARNING: "w", judging.CRITICAL: "c", judging.UNKNOWN: "u"}
@@ -118,7 +120,7 @@ def _question(
 
 @dataclass(frozen=True)
 class Line:
-    """A host as the table shows it; the last three are by column."""
+    """A host as the table shows it; the last four are by column."""
 
     id: str
     name: str
@@ -130,6 +132,7 @@ class Line:
     values: dict[str, float]
     states: dict[str, str]
     limits: dict[str, EffectiveLimit]
+    alerts: dict[str, OpenAlert]
 
 
 @dataclass(frozen=True)
@@ -189,9 +192,18 @@ def _line(
             nearness = max(nearness, judged.nearness)
     seen = max((one for one in (row.agent_collected, got.time if got else None) if one is not None), default=None)
     state, note = _state(row, seen, states, stands, got is not None, at, known)
-    return Line(
-        row.id, row.name, state, note, seen, nearness, got.mount if got else None, values, states, deciding
-    )  # fmt: skip
+    mount = got.mount if got else None
+    return Line(row.id, row.name, state, note, seen, nearness, mount, values, states, deciding, _alerts(row.id, stands))
+
+
+def _alerts(host_id: str, stands: Standing) -> dict[str, OpenAlert]:
+    """The open alerts of the figures shown; of disks the worst, which need not be that of the fullest."""
+    found: dict[str, OpenAlert] = {}
+    for (field, item), one in stands.of_figures(host_id).items():
+        name = NAMES.get(field)
+        if name == "disk" or (name and not item):
+            found.setdefault(name, one)
+    return found
 
 
 def _state(
@@ -228,7 +240,7 @@ def compact(fleet: Fleet) -> dict[str, Any]:
         return texts.setdefault(text, len(texts)) if text else -1
 
     known: dict[str, int] = {}
-    rows = []
+    rows: list[list[Any]] = []
     for line in fleet.lines:
         numbers = []
         for name, field in COLUMNS.items():
@@ -252,6 +264,11 @@ def compact(fleet: Fleet) -> dict[str, Any]:
             numbers,
             line.mount or "",
         ])  # fmt: skip
+        if line.alerts:  # few have any, and rows are to be small
+            order = list(COLUMNS)
+            rows[-1].append([
+                [order.index(name), one.id, one.state, number(one.message)] for name, one in line.alerts.items()
+            ])  # fmt: skip
     return {"rows": rows, "texts": list(texts), "total": fleet.total, "missing": fleet.missing}
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from flask_babel import gettext as _
 
+from ezadmin_cmdb.alerts.services import OpenAlert
 from ezadmin_cmdb.hosts.schemas import WIDTH
 from ezadmin_cmdb.hosts.services import SILENT_AFTER
 from ezadmin_cmdb.metrics import presentation
@@ -20,7 +21,7 @@ from ezadmin_cmdb.metrics.fields import HOST_DATASET, Field, datasets
 from ezadmin_cmdb.metrics.presentation import Figure
 from ezadmin_cmdb.metrics.services import Item, Latest
 from ezadmin_cmdb.thresholds.explaining import limit_text
-from ezadmin_cmdb.thresholds.judging import CRITICAL, MARKS, OK, UNKNOWN, WARNING, Judge, worst
+from ezadmin_cmdb.thresholds.judging import CRITICAL, MAINTENANCE, MARKS, OK, UNKNOWN, WARNING, Judge, worst
 from ezadmin_cmdb.web.formats import ago, figure, moment, plain
 
 CELL_MAX = 32
@@ -98,8 +99,10 @@ def one_line(text: str) -> str:
     return plain(text).replace("\n", "⏎").replace("\t", " ")
 
 
-def board(found: Sequence[Latest], judge: Judge, at: datetime, width: int = WIDTH) -> Board:
-    """All figures of a host, in the agent's order, for lines of about ``width`` columns."""
+def board(
+    found: Sequence[Latest], judge: Judge, at: datetime, width: int = WIDTH, opened: Sequence[OpenAlert] = ()
+) -> Board:
+    """All figures of a host, in the agent's order, for lines of about ``width`` columns; above them alerts that are open."""
     made = Board()
     times = {one.dataset: one.time for one in found}
     body: list[Line] = []
@@ -115,7 +118,7 @@ def board(found: Sequence[Latest], judge: Judge, at: datetime, width: int = WIDT
             body += _table(one, judge, at, width, made)
     states = [OK] if any(not _stale(time, at) for time in times.values()) else [UNKNOWN]
     made.state = worst([*states, *(one.state for one in made.bad if one.state)])
-    made.lines = [*_summary(made.bad), *body]
+    made.lines = [*_alerts(opened, width), *_summary(made.bad), *body]
     return made
 
 
@@ -124,10 +127,12 @@ def text(lines: Iterable[Line]) -> str:
     return "".join("".join(span.text for span in line).rstrip() + "\n" for line in lines)
 
 
-def header(name: str, state: str, said: Iterable[str]) -> list[Line]:
-    """The first lines: the name of a host, its state in words, and what else is said of it."""
-    words = {OK: _("OK"), WARNING: _("Warning"), CRITICAL: _("Critical"), UNKNOWN: _("No data")}
-    first = [Span(one_line(name) + "  "), Span(f"[{words.get(state, state)}]", state)]
+def header(name: str, state: str, why: str, said: Iterable[str]) -> list[Line]:
+    """The first lines: the name of a host, its state in words and why it is so, and what else is said of it."""
+    words = {
+        OK: _("OK"), WARNING: _("Warning"), CRITICAL: _("Critical"), UNKNOWN: _("No data"), MAINTENANCE: _("Maintenance"),
+    }  # fmt: skip
+    first = [Span(one_line(name) + "  "), Span(f"[{words[state]}]", state), Span(f"  {one_line(why)}")]
     return [first, *([Span(one_line(one))] for one in said if one), []]
 
 
@@ -147,6 +152,17 @@ def _shown(one: Figure, judge: Judge, item: str, stale: bool, label: str = "") -
     state = UNKNOWN if stale else judged.state if judged else None
     why = limit_text(judged.limit) if judged else ""
     return Shown(label or one.field.short, written, one.field.name, state, why)
+
+
+def _alerts(opened: Sequence[OpenAlert], width: int) -> list[Line]:
+    if not opened:
+        return []
+    lines: list[Line] = [[Span(f"── {_('Open alerts')}", heading=True)]]
+    for one in opened:
+        lines.append([
+            Span(padded(MARKS[one.state], 3), one.state), Span(cut(f"{ago(one.since)}  {one_line(one.message)}", width - 3)),
+        ])  # fmt: skip
+    return [*lines, []]
 
 
 def _summary(bad: Sequence[Shown]) -> list[Line]:

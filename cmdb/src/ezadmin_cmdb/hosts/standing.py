@@ -33,6 +33,13 @@ class Standing:
         said = next((one.message for one in opened if one.raised == found), "")
         return found, said
 
+    def of_figures(self, host_id: str) -> dict[tuple[str, str], OpenAlert]:
+        """The worst open alert of each figure of a host, by field and item: also of one whose newest value is good."""
+        found: dict[tuple[str, str], OpenAlert] = {}
+        for one in self.alerts.get(host_id, ()):
+            found.setdefault((one.field, one.item), one)
+        return found
+
 
 def of(actor: Actor, host_ids: Collection[str], at: datetime) -> Standing:
     """How hosts stand; three queries and one for each window that is open, however many hosts."""

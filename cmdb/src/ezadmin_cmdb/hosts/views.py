@@ -140,11 +140,13 @@ def plain_text(object_id: str) -> Response:
     host = services.find(current_actor(), object_id, METRICS_VIEW)
     width = min(max(request.args.get("width", WIDTH, int), WIDTH_MIN), WIDTH_MAX)
     found = metrics.latest(elastic(), _settings().names, host.id)
-    judge = judging.Judge(thresholds.effective(db.session, [host.id]).get(host.id, ()))
-    made = board.board(found, judge, utc_now(), width)
+    judge, at = judging.Judge(thresholds.effective(db.session, [host.id]).get(host.id, ())), utc_now()
+    stands = standing.of(current_actor(), [host.id], at)
+    made = board.board(found, judge, at, width, stands.alerts.get(host.id, ()))
+    state, why = stands.state(host.id, [made.state])
     system = " ".join(one for one in (host.os_name, host.os_version) if one)
     said = [system, moment(max((one.time for one in found), default=None))]
-    answer = Response(board.text([*board.header(host.name, made.state, said), *made.lines]))
+    answer = Response(board.text([*board.header(host.name, state, why, said), *made.lines]))
     answer.content_type = "text/plain; charset=utf-8"
     answer.headers["Cache-Control"] = "no-store"
     return answer
@@ -157,11 +159,13 @@ def _live(host: Host) -> dict[str, Any]:
         found = metrics.latest(elastic(), names, host.id) if figures else []
         happened = timeline.of_host(elastic(), names, host.id, alerts, logs)
     except ElasticUnavailable as error:
-        return {"missing": str(error), "figures": figures, "logs": logs, "happened": timeline.changes(host.id)}
+        left = timeline.stored(host.id, alerts)
+        return {"missing": str(error), "figures": figures, "logs": logs, "happened": left}
     at = utc_now()
     judge = judging.Judge(thresholds.effective(db.session, [host.id]).get(host.id, ()) if found else ())
-    made = board.board(found, judge, at)
-    state, why = standing.of(actor, [host.id], at).state(host.id, [made.state])
+    stands = standing.of(actor, [host.id], at)
+    made = board.board(found, judge, at, opened=stands.alerts.get(host.id, ()))
+    state, why = stands.state(host.id, [made.state])
     return {
         "missing": None,
         "figures": figures,
@@ -170,6 +174,7 @@ def _live(host: Host) -> dict[str, Any]:
         "values": presentation.host_values(found),
         "tables": presentation.tables(found),
         "judge": judge,
+        "alerts": stands.of_figures(host.id),
         "limit_text": limit_text,
         "marks": judging.MARKS,
         "fresh": any(utc_now() - one.time <= services.SILENT_AFTER for one in found),

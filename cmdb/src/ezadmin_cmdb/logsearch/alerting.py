@@ -183,7 +183,7 @@ def delete(actor: Actor, alert_id: int) -> None:
     found = db.session.get(LogAlert, alert_id)
     if found is None:
         raise NotFound(_("There is no such alert on a search; perhaps it was deleted."))
-    _clear(found, {}, "the alert on the search was deleted")
+    _clear(found, {}, "the alert on the search was deleted", reason="deleted")
     before, name = _snapshot(found), found.name
     db.session.delete(found)
     db.session.flush()
@@ -228,7 +228,7 @@ def watch(elastic: Elastic, names: Names, alert_id: int, now: datetime | None = 
         return 0
     except DomainError as error:
         one.problem = str(error)
-        return _clear(one, {}, f"{one.name}: it cannot be searched any more: {error}")
+        return _clear(one, {}, f"{one.name}: it cannot be searched any more: {error}", reason="refused")
     one.problem = None
     done = 0
     for host, count in sorted(counts.items()):
@@ -252,6 +252,10 @@ def _counts(elastic: Elastic, names: Names, one: LogAlert, now: datetime) -> dic
     return {bucket["key"]: bucket["doc_count"] for bucket in found["hosts"]["buckets"]}
 
 
-def _clear(one: LogAlert, still: dict[str, int], text: str, at: datetime | None = None) -> int:
+def _clear(one: LogAlert, still: dict[str, int], text: str, at: datetime | None = None, reason: str = "rule") -> int:
     open_ones = db.session.scalars(select(Alert.host_id).where(Alert.rule == one.rule, Alert.state != OK)).all()
-    return sum(states.say(host, one.rule, OK, text, field=one.name, at=at) for host in open_ones if host not in still)
+    return sum(
+        states.say(host, one.rule, OK, text, field=one.name, at=at, reason=reason)
+        for host in open_ones
+        if host not in still
+    )

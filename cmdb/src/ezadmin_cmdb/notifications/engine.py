@@ -28,11 +28,18 @@ WHEN_HEARD_AGAIN = datetime(9999, 1, 1, tzinfo=UTC)
 """``repeat_at`` of what was told and is muted since: it is told again when that ends."""
 
 
-def settle(now: datetime | None = None) -> int:
-    """Let each rule see the alerts that changed; returns how many. Does not commit."""
+def changed() -> list[int]:
+    """The ids of alerts that changed and that rules have not seen since, some at once."""
+    return list(db.session.scalars(select(Alert.id).where(Alert.unsettled).order_by(Alert.id).limit(AT_ONCE)))
+
+
+def settle(alert_ids: Collection[int], now: datetime | None = None) -> int:
+    """Let each rule see alerts that :func:`changed`; returns how many. Does not commit."""
     now = now or utc_now()
-    changed = select(Alert).where(Alert.unsettled).order_by(Alert.id).limit(AT_ONCE).with_for_update(skip_locked=True)
-    alerts = db.session.scalars(changed, execution_options={"populate_existing": True}).all()
+    wanted = select(Alert).where(Alert.id.in_(alert_ids), Alert.unsettled).order_by(Alert.id)
+    alerts = db.session.scalars(
+        wanted.with_for_update(skip_locked=True), execution_options={"populate_existing": True}
+    ).all()
     if not alerts:
         return 0
     rules = db.session.scalars(

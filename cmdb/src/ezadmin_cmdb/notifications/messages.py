@@ -13,7 +13,8 @@ from flask import current_app
 from flask_babel import force_locale
 from flask_babel import gettext as _
 
-from ezadmin_cmdb.alerts.description import STATES, value_of
+from ezadmin_cmdb.alerts import texts
+from ezadmin_cmdb.alerts.description import STATES
 from ezadmin_cmdb.alerts.models import Alert
 from ezadmin_cmdb.notifications.models import Channel
 from ezadmin_wire.times import format_time
@@ -157,11 +158,14 @@ def _subject(site: str | None, news: Sequence[News]) -> str:
 
 
 def _lines(one: News) -> list[str]:
-    alert, value = one.alert, value_of(one.alert)
+    alert, value = one.alert, texts.value_of(one.alert)
     figure = f" = {value}" if value is not None else ""
     again = f" ({_('told before')})" if one.again else ""
     since = _("since %(time)s", time=f"{alert.since:%Y-%m-%d %H:%M:%S} UTC")
-    lines = [f"{STATES[alert.state]}: {one.name}{figure}, {since}{again}", f"  {' '.join(alert.message.split())}"]
+    lines = [
+        f"{STATES[alert.state]}: {one.name}{figure}, {since}{again}",
+        f"  {' '.join(texts.of_alert(alert).split())}",
+    ]
     if url := _address(f"/alerts/{alert.id}"):
         lines.append(f"  {url}")
     return [*lines, ""]

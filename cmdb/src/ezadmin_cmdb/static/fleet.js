@@ -5,7 +5,7 @@
   const HEIGHT = 32; // 2rem, as fleet.css has it
   const SPARE = 12;
   const EVERY = 10000;
-  const [ID, NAME, STATE, NOTE, SEEN, NEAR, VALUES, STATES, LIMITS, MOUNT] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const [ID, NAME, STATE, NOTE, SEEN, NEAR, VALUES, STATES, LIMITS, MOUNT, ALERTS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
   const COLUMNS = ["cpu", "memory", "disk", "load", "in", "out"];
   const WORST = { critical: 4, warning: 3, unknown: 2, maintenance: 1, ok: 0 };
   const CLASSES = { o: "state-ok", w: "state-warning", c: "state-critical", u: "state-unknown" };
@@ -13,6 +13,8 @@
   const language = document.documentElement.lang || "en";
   const marks = {};
   for (const mark of document.getElementById("fleet-states").content.querySelectorAll("[data-state]")) marks[mark.dataset.state] = mark;
+  const bells = {};
+  for (const bell of document.getElementById("fleet-bells").content.querySelectorAll("[data-bell]")) bells[bell.dataset.bell] = bell;
   const words = JSON.parse(box.dataset.marks);
   const body = document.getElementById("fleet-rows");
   const search = document.getElementById("q");
@@ -107,6 +109,12 @@
       made_.dataset.column = COLUMNS[column];
       made.append(made_);
     });
+    for (const [column, id, state, said] of row[ALERTS] || []) {
+      const bell = bells[state].cloneNode(true);
+      bell.href = box.dataset.alert.replace(/0$/, id);
+      if (said >= 0) bell.title = texts[said];
+      made.querySelector(`[data-column=${COLUMNS[column]}]`).append(" ", bell);
+    }
     const seen = cell("td", since(row[SEEN]), "num");
     if (row[SEEN] !== null) seen.title = new Date(row[SEEN] * 1000).toLocaleString(language);
     made.append(seen);
