@@ -162,7 +162,7 @@ def _alerts(opened: Sequence[OpenAlert], width: int) -> list[Line]:
         lines.append([
             Span(padded(MARKS[one.state], 3), one.state), Span(cut(f"{ago(one.since)}  {one_line(one.message)}", width - 3)),
         ])  # fmt: skip
-    return [*lines, []]
+    return lines
 
 
 def _summary(bad: Sequence[Shown]) -> list[Line]:
