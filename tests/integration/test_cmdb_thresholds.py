@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -403,6 +404,47 @@ def test_preview_says_what_saving_does_and_does_nothing(
             assert len(made_rows) == 2
             keys = [row.key for row in db.session.scalars(select(ConfigRecord)) if row.key.startswith("limit/")]
             assert sorted(keys) == sorted(f"limit/{one.id}" for one in made_rows)
+    finally:
+        with Elasticsearch(stack.elasticsearch) as elastic:
+            elastic.indices.delete(index=index)
+
+
+def test_preview_counts_what_fills(app: Flask, client: FlaskClient, stack: Any, names: Names) -> None:
+    guard = {"csrf_token": csrf(client)}
+    with app.app_context(), unit_of_work():
+        make("host", 1)
+    keyword, index, now = {"type": "keyword"}, f"{names.prefix}-metrics-2026.01.02", utc_now()
+    mapped = {
+        "@timestamp": {"type": "date"}, "host.id": keyword, "event.dataset": keyword, DISK: {"type": "double"},
+        "system.filesystem.mount_point": keyword,
+    }  # fmt: skip
+    lines: list[dict[str, Any]] = []
+    for minutes in range(60):
+        # an hour: one grows by 0.1 and is full in an hour and some, one stands still, of one too little is known
+        values = {"/grows": 0.85 - minutes / 600, "/still": 0.85, "/new": 0.85 - minutes / 600}
+        for item, value in values.items():
+            if item != "/new" or minutes < 10:
+                lines += [{"index": {}}, {
+                    "@timestamp": format_time(now - timedelta(minutes=minutes)), "host.id": host_id(1),
+                    "event.dataset": "system.filesystem", "system.filesystem.mount_point": item, DISK: value,
+                }]  # fmt: skip
+    try:
+        with Elasticsearch(stack.elasticsearch) as elastic:
+            elastic.indices.create(index=index, mappings={"properties": mapped})
+            elastic.bulk(index=index, operations=lines, refresh=True)
+        limit = {"field": DISK, "compare": "full", "trend": 3600, "warning_raise": 24, "critical_raise": 1}
+        body = {"name": "Fills", "limits": [limit], "assignments": [{"level": "global"}]}
+        headers = {"X-CSRFToken": guard["csrf_token"]}
+        found = client.post("/api/v1/thresholds/preview", json=body, headers=headers).json
+        assert found["trends"] == 1
+        (fires,) = found["fires"]
+        assert (fires["item"], fires["state"], fires["trend"]) == ("/grows", "warning", True)
+        assert fires["value"] == pytest.approx(1.5, rel=0.01), "0.15 at 0.1 an hour"
+        form = {"name": "Fills", "assignments.0.place": "global:", "action": "preview"}
+        form |= row(0, field=DISK, compare="full", trend="1h", warning_raise="24h")
+        page = client.post("/thresholds/new", data={**guard, **form}).text
+        assert "1 figure would be raised now." in page
+        assert "full in 1.5h" in page
     finally:
         with Elasticsearch(stack.elasticsearch) as elastic:
             elastic.indices.delete(index=index)

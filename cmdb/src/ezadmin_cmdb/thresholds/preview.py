@@ -7,7 +7,7 @@ Elasticsearch, however many hosts there are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,10 +28,13 @@ from ezadmin_cmdb.thresholds.models import ThresholdTemplate
 from ezadmin_cmdb.thresholds.places import Places
 from ezadmin_wire.limits import ITEM_FIELDS, item_name
 from ezadmin_wire.names import Names
+from ezadmin_wire.trend import PIECES, Trend
 
 HOSTS_AT_ONCE = 500
+HOSTS_WITH_TRENDS = 40
 ITEMS_MOST = 100
-"""Items of a host that are looked at: with the hosts at once it stays below what Elasticsearch counts in one search."""
+"""Items of a host that are looked at: with the hosts at once, and the pieces of a trend, it stays below what Elasticsearch
+counts in one search."""
 NEWEST = "now-150s"
 """What leaves once a minute is never older."""
 SHOWN = 100
@@ -39,7 +42,7 @@ SHOWN = 100
 
 @dataclass
 class Fires:
-    """A figure that would be raised now."""
+    """A figure that would be raised now. ``value``: with ``trend`` the hours until it is full."""
 
     host_id: str
     host: str
@@ -47,12 +50,13 @@ class Fires:
     item: str
     value: float
     state: str
+    trend: bool = False
 
 
 @dataclass
 class Preview:
     """``hosts``: names by ids of those that get other limits, those that the actor may see, ``changed``: how many in all;
-    ``fires``: what of them would be raised now; ``trends``: limits that need hours of samples, which are not looked at."""
+    ``fires``: what of them would be raised now; ``trends``: limits on the time until something is full, among those changed."""
 
     changed: int
     hosts: dict[str, str]
@@ -114,33 +118,39 @@ def _resolved(places: Places) -> dict[str, dict[About, Candidate]]:
 def _fires(
     elastic: Elastic, names: Names, changed: Mapping[str, list[Candidate]], titles: Mapping[str, str]
 ) -> list[Fires]:
-    wanted: dict[tuple[str, str, bool], dict[str, list[Candidate]]] = {}
+    wanted: dict[tuple[str, str, bool, int, float], dict[str, list[Candidate]]] = {}
     for host_id, limits in changed.items():
         for one in limits:
-            if not one.record.trend:
-                key = (one.record.dataset, one.record.field, one.record.rate)
-                wanted.setdefault(key, {}).setdefault(host_id, []).append(one)
+            record = one.record
+            key = (record.dataset, record.field, record.rate, record.trend, record.full_at)
+            wanted.setdefault(key, {}).setdefault(host_id, []).append(one)
     questions = []
-    for (dataset, figure, rate), by_host in wanted.items():
-        ids = sorted(by_host)
-        for start in range(0, len(ids), HOSTS_AT_ONCE):
-            body = _question(dataset, figure, ids[start : start + HOSTS_AT_ONCE], 2 if rate else 1)
-            questions.append((dataset, figure, rate, by_host, body))
+    for key, by_host in wanted.items():
+        dataset, figure, rate, trend, _full_at = key
+        ids, several = sorted(by_host), HOSTS_WITH_TRENDS if trend else HOSTS_AT_ONCE
+        for start in range(0, len(ids), several):
+            body = _question(dataset, figure, ids[start : start + several], 2 if rate else 1, trend)
+            questions.append((key, by_host, body))
     if not questions:
         return []
     found = []
     answers = elastic.searches(f"{names.prefix}-metrics-*", [body for *_rest, body in questions])
-    for (dataset, figure, rate, by_host, _body), answer in zip(questions, answers, strict=True):
+    for (key, by_host, _body), answer in zip(questions, answers, strict=True):
+        dataset, figure, rate, trend, full_at = key
         for bucket in answer.get("aggregations", {}).get("hosts", {}).get("buckets", []):
-            for item, value in _figures(dataset, figure, rate, bucket):
+            values = (
+                _hours(dataset, figure, trend, full_at, bucket) if trend else _figures(dataset, figure, rate, bucket)
+            )
+            for item, value in values:
                 for one in by_host.get(bucket["key"], ()):
                     state = _state(one, item, value)
                     if state is not None:
-                        found.append(Fires(bucket["key"], titles[bucket["key"]], figure, item, value, state))
+                        name = titles[bucket["key"]]
+                        found.append(Fires(bucket["key"], name, figure, item, value, state, trend > 0))
     return sorted(found, key=lambda one: (one.state, one.host, one.field, one.item))
 
 
-def _question(dataset: str, figure: str, host_ids: list[str], samples: int) -> dict[str, Any]:
+def _question(dataset: str, figure: str, host_ids: list[str], samples: int, trend: int) -> dict[str, Any]:
     names = ITEM_FIELDS.get(dataset, ())
     newest: dict[str, Any] = {
         "newest": {
@@ -152,6 +162,9 @@ def _question(dataset: str, figure: str, host_ids: list[str], samples: int) -> d
             }
         }
     }
+    if trend:  # pieces as long as those of the pipeline, with their means
+        every = {"field": "@timestamp", "fixed_interval": f"{trend * 1000 // PIECES}ms", "min_doc_count": 1}
+        newest["pieces"] = {"date_histogram": every, "aggs": {"mean": {"avg": {"field": figure}}}}
     if names:
         newest = {"items": {"terms": {"field": names[-1], "size": ITEMS_MOST}, "aggs": newest}}
     return {
@@ -161,7 +174,7 @@ def _question(dataset: str, figure: str, host_ids: list[str], samples: int) -> d
                 "filter": [
                     {"terms": {"host.id": host_ids}},
                     {"term": {"event.dataset": dataset}},
-                    {"range": {"@timestamp": {"gte": NEWEST}}},
+                    {"range": {"@timestamp": {"gte": f"now-{trend}s" if trend else NEWEST}}},
                     {"exists": {"field": figure}},
                 ]
             }
@@ -184,6 +197,21 @@ def _figures(dataset: str, figure: str, rate: bool, bucket: Mapping[str, Any]) -
             if seconds > 0:
                 found.append((item, (values[0] - values[1]) / seconds))
     return found
+
+
+def _hours(
+    dataset: str, figure: str, trend: int, full_at: float, bucket: Mapping[str, Any]
+) -> Iterator[tuple[str, float]]:
+    """The hours until each item is full, by the pipeline's own line through the means of pieces; those of too few have none."""
+    names = ITEM_FIELDS.get(dataset, ())
+    for one in bucket["items"]["buckets"] if names else [bucket]:
+        newest = one["newest"]["hits"]["hits"][0]["fields"]
+        line = Trend()
+        for piece in one["pieces"]["buckets"]:
+            line.take(piece["key"] + trend * 500 // PIECES, piece["mean"]["value"], trend)
+        hours = line.hours(int(newest["@timestamp"][0]), float(newest[figure][0]), full_at, trend)
+        if hours is not None:
+            yield item_name(dataset, tuple(newest[name][0] for name in names)), hours
 
 
 def _state(one: Candidate, item: str, value: float) -> str | None:

@@ -230,6 +230,7 @@ class FiresSchema(Schema):
     field = fields.String()
     item = fields.String()
     value = fields.Float()
+    trend = fields.Boolean(metadata={"description": "the value is the hours until it is full"})
     state = fields.String()
 
 
@@ -239,7 +240,9 @@ class PreviewSchema(Schema):
     changed = fields.Integer(metadata={"description": "hosts that get other limits"})
     hosts = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"description": "names by ids"})
     fires = fields.List(fields.Nested(FiresSchema))
-    trends = fields.Integer(metadata={"description": "limits on the time until something is full: not looked at"})
+    trends = fields.Integer(
+        metadata={"description": "limits on the time until something is full, among those that change"}
+    )
 
 
 class StepSchema(Schema):
