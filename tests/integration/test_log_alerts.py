@@ -11,11 +11,13 @@ import pytest
 from ezadmin_testing import log_events
 from ezadmin_testing.described import KIM, PASSWORD, application, csrf, empty, make, sign_in
 from flask import Flask
+from flask_babel import force_locale
 from sqlalchemy import select
 
 from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
+from ezadmin_cmdb.alerts import texts
 from ezadmin_cmdb.alerts.models import Alert
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.describe import services as described
@@ -98,6 +100,12 @@ def opened() -> dict[str, tuple[str, float | None]]:
     return {one.host_id: (one.state, one.value) for one in db.session.scalars(select(Alert)) if one.state != "ok"}
 
 
+def told() -> str:
+    """What the one alert says in Korean."""
+    with force_locale("ko"):
+        return texts.of_alert(db.session.scalars(select(Alert)).one())
+
+
 WANTED = alerting.Wanted("log.level: error and 응답", 5, 5, "critical")
 
 
@@ -109,10 +117,12 @@ def test_a_host_with_too_many_events_raises_an_alert_and_clears_it(
     with unit_of_work():
         assert alerting.watch(es, module_names, one, NOW) == 1
     assert opened() == {HOSTS[0]: ("critical", 6.0)}
+    assert told() == f"서버 응답 없음: 5분 동안 이벤트 6건, 임계값 5: {WANTED.query}"
     with unit_of_work():
         assert alerting.watch(es, module_names, one, NOW) == 0  # it is said once
         assert alerting.watch(es, module_names, one, NOW + timedelta(minutes=10)) == 1
     assert opened() == {}
+    assert told() == "서버 응답 없음: 이벤트가 임계값보다 적어졌습니다"
 
 
 def test_what_a_deleted_one_has_raised_is_over(es: Elastic, module_names: Names, actors: dict[str, Actor]) -> None:
