@@ -205,6 +205,8 @@ BY_HAND = {
     "log_alerts.index GET": "log_alert.change",
     "log_alerts.new GET": "log_alert.change",
     "log_alerts.create POST": "log_alert.change",
+    "log_alerts.edit GET": "log_alert.change",
+    "log_alerts.change POST": "log_alert.change",
     "log_alerts.delete POST": "log_alert.change",
     "api.arrival GET": PUBLIC,  # signed by a host's key: test_cmdb_arrivals.py
 }
@@ -416,6 +418,8 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
         return client.get(path.replace("<rule_id>", rule_of(world)), query_string=about)
     if endpoint == "commands.confirm" and method == "GET":
         return client.get(path, query_string=ALL_THAT_MATCH)
+    if endpoint == "log_alerts.edit":
+        return client.get(path.replace("<int:alert_id>", log_alert(world)))
     if method == "GET" and "job_id" not in rule:
         return client.get(path, query_string={"units": 1} if endpoint == "api_datacenter.space" else None)
     guard = world.guard(client)

@@ -17,11 +17,12 @@ from ezadmin_cmdb.accounts import services as accounts
 from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.alerts.models import Alert
+from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.elastic import Elastic
-from ezadmin_cmdb.errors import Forbidden, Invalid
+from ezadmin_cmdb.errors import Forbidden, Invalid, NotFound
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.logsearch import alerting, services
 from ezadmin_cmdb.logsearch.models import LogAlert
@@ -124,6 +125,34 @@ def test_what_a_deleted_one_has_raised_is_over(es: Elastic, module_names: Names,
         alerting.delete(actors["lee"], one)
     assert opened() == {}
     assert db.session.get(LogAlert, one) is None
+
+
+def test_who_changes_one_sees_with_own_eyes_from_then_on(
+    es: Elastic, module_names: Names, actors: dict[str, Actor]
+) -> None:
+    with unit_of_work():
+        one = alerting.add(actors["lee"], "x", WANTED).id
+        alerting.watch(es, module_names, one, NOW)
+    assert opened() == {HOSTS[0]: ("critical", 6.0)}
+    few = alerting.Wanted("log.level: error", 2, 5, "warning")
+    with pytest.raises(Forbidden):
+        alerting.change(Actor("nobody", "ui"), one, "y", few)
+    with pytest.raises(NotFound):
+        alerting.change(actors["park"], one + 1, "y", few)
+    with unit_of_work():
+        alerting.claim(NOW)
+        kept = alerting.change(actors["park"], one, " y ", few)
+        assert (kept.name, kept.owner.name, kept.threshold, kept.severity) == ("y", "park", 2, "warning")
+    with unit_of_work():
+        assert alerting.claim(NOW) == one, "it is looked at at once"
+        alerting.watch(es, module_names, one, NOW)
+    assert opened() == {HOSTS[1]: ("warning", 2.0)}, "of the hosts that park sees, and the other one is cleared"
+    change = db.session.scalars(
+        select(Change).where(Change.object_type == alerting.OBJECT_TYPE).order_by(Change.id.desc())
+    )
+    fields = change.first().fields  # type: ignore[union-attr]
+    assert fields["threshold"] == [5, 2]
+    assert fields["owner"] == ["lee", "park"]
 
 
 def test_it_sees_what_its_owner_sees(es: Elastic, module_names: Names, actors: dict[str, Actor]) -> None:

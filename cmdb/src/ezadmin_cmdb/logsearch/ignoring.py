@@ -15,7 +15,7 @@ from ezadmin_cmdb.elastic import Elastic
 from ezadmin_cmdb.errors import Invalid, NotFound
 from ezadmin_cmdb.logsearch import query as language
 from ezadmin_cmdb.logsearch import services
-from ezadmin_cmdb.logsearch.services import Hit, HostScope, Search
+from ezadmin_cmdb.logsearch.services import Health, Hit, HostScope, Search
 from ezadmin_cmdb.logsearch.times import Period
 from ezadmin_cmdb.rules import services as rules
 from ezadmin_cmdb.rules.models import EventRule
@@ -53,6 +53,7 @@ class Preview:
     looked_at: int
     matching: int
     samples: list[Hit]
+    health: Health
 
     @property
     def all_of_them(self) -> bool:
@@ -131,7 +132,8 @@ def preview(elastic: Elastic, names: Names, scope: HostScope, proposal: Proposal
     matching = [
         hit for hit in page.hits if compiled.search(str(hit.source.get("message", "")).encode("utf-8", "replace"))
     ]
-    return Preview(page.total, page.total_is_lower_bound, len(page.hits), len(matching), matching[:5])
+    at_least = page.total_is_lower_bound or not page.health.whole
+    return Preview(page.total, at_least, len(page.hits), len(matching), matching[:5], page.health)
 
 
 def ignore(actor: Actor, proposal: Proposal, days: str, comment: str) -> EventRule:
