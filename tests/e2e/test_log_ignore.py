@@ -31,7 +31,7 @@ from ezadmin_wire.times import format_time, parse_time
 
 WITHIN = 5.0
 """Seconds after a change in which all workers use it."""
-SUCH = ("disk sda is {n} % full", "warning", "df")
+SUCH = ("disk sda1 (of a.host, x_y) is {n} % full", "warning", "df")
 MEANT = [0, 0, 0, 0]
 """The hosts of the events that are meant."""
 OTHERS = [
@@ -76,7 +76,7 @@ class Hosts:
         wait_until(lambda: self.fleet.lag() == 0, 30, "all is committed")
         found = [hit["_source"] for hit in self.fleet.search_all(f"{self.fleet.names.prefix}-logs-*", source=True)]
         return Counter(
-            (one["host.id"], re.sub("[0-9]+ ", "{n} ", one["message"]), one["log.level"], one["process.name"])
+            (one["host.id"], re.sub(" [0-9]+ ", " {n} ", one["message"]), one["log.level"], one["process.name"])
             for one in found
         )
 

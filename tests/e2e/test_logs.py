@@ -485,6 +485,7 @@ def test_a_hostile_line_harms_no_page(hostile: Page, stack: Any, module_names: N
         harmless(page)
         picture(page, f"hostile-{name}-en-light-1280")
     page.goto(str(ignore))
+    expect(page.locator("#preview")).not_to_contain_text("ignored 0 events")
     page.click("main form button[type=submit]")
     expect(page.locator("main")).to_contain_text("Such events are ignored until")
     harmless(page, "HYPERLINK")

@@ -32,6 +32,8 @@ BEGIN = 160
 _VARIABLE = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|\b0x[0-9a-fA-F]+\b|[0-9]+(?:[.:][0-9]+)*")
 _NUMBER = "[0-9a-fA-Fx.:-]+"
 _WORD = re.compile(r"[^\W\d_]{3,}")
+_ALONE = re.compile(r"(?<![\w.:'’])[^\W\d_]{3,}(?!\w|[.:'’]\w)")
+"""A word that Elasticsearch takes for one: not part of ``sda1``, ``a_b`` or ``a.b``."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,12 @@ def propose(hit: Hit, everywhere: bool = False) -> Proposal:
     all hosts. Raises Invalid for an event without a text to go by."""
     source = hit.source
     message = str(source.get("message", ""))
-    begin = message.split("\n")[0][:BEGIN]
-    words = _WORD.findall(_VARIABLE.sub(" ", begin))
-    if not words:
+    line = message.split("\n")[0]
+    begin = line[:BEGIN]
+    if _WORD.search(_VARIABLE.sub(" ", begin)) is None:
         raise Invalid(_("The message of this event has no words to go by: write a rule with ezadmin-cmdb rules add."))
-    expression = _smallest(begin)
+    expression, length = _smallest(begin)
+    words = [found[0] for found in _ALONE.finditer(line[: length + 1]) if found.end() <= length]
     levels = [hit.level] if source.get("log.level") == hit.level else []
     host, program = str(source["host.id"]), str(source.get("process.name") or "")
     match = Match(
@@ -97,8 +100,8 @@ def _literal(text: str) -> str:
     return text.replace("*", "?")[:500]
 
 
-def _smallest(begin: str) -> str:
-    """The expression of as much of the message's begin as a rule takes."""
+def _smallest(begin: str) -> tuple[str, int]:
+    """The expression of as much of the message's begin as a rule takes, and of how many characters it is."""
     for length in (len(begin), 80, 40, 20):
         found = "^" + _expression(begin[:length])
         try:
@@ -106,7 +109,7 @@ def _smallest(begin: str) -> str:
         except WireError:
             continue
         if len(found) <= MAX_TEXT:
-            return found
+            return found, min(length, len(begin))
     raise Invalid(_("The message of this event has no words to go by: write a rule with ezadmin-cmdb rules add."))
 
 
