@@ -206,10 +206,13 @@ BY_HAND = {
     "api_log_alerts.index GET": "log_alert.change",
     "api_log_alerts.create POST": "log_alert.change",
     "api_log_alerts.backtest POST": "log_alert.change",
+    "api_log_alerts.change PUT": "log_alert.change",
     "api_log_alerts.delete DELETE": "log_alert.change",
     "log_alerts.index GET": "log_alert.change",
     "log_alerts.new GET": "log_alert.change",
     "log_alerts.create POST": "log_alert.change",
+    "log_alerts.edit GET": "log_alert.change",
+    "log_alerts.change POST": "log_alert.change",
     "log_alerts.delete POST": "log_alert.change",
     "api.arrival GET": PUBLIC,  # signed by a host's key: test_cmdb_arrivals.py
 }
@@ -233,6 +236,7 @@ BODIES = {
     "api_alert_actions.comment": {"text": "x"},
     "api_notification_actions.secret": {"secret": "x"},
     "api_log_alerts.create": {"name": "x", "q": "happened"},
+    "api_log_alerts.change": {"name": "x", "q": "happened"},
     "api_log_alerts.backtest": {"q": "happened"},
     "api_enrolment.create_token": {"name": "x"},
     "api_threshold_actions.preview": {"name": "x", "limits": [{"field": "system.load.1", "warning_raise": 9}]},
@@ -424,6 +428,8 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
         return client.get(path.replace("<rule_id>", rule_of(world)), query_string=about)
     if endpoint == "commands.confirm" and method == "GET":
         return client.get(path, query_string=ALL_THAT_MATCH)
+    if endpoint == "log_alerts.edit":
+        return client.get(path.replace("<int:alert_id>", log_alert(world)))
     if method == "GET" and "job_id" not in rule:
         return client.get(path, query_string={"units": 1} if endpoint == "api_datacenter.space" else None)
     guard = world.guard(client)

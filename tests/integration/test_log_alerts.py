@@ -19,11 +19,12 @@ from ezadmin_cmdb.accounts.models import User
 from ezadmin_cmdb.actor import Actor
 from ezadmin_cmdb.alerts import texts
 from ezadmin_cmdb.alerts.models import Alert
+from ezadmin_cmdb.changes.models import Change
 from ezadmin_cmdb.database import db, unit_of_work
 from ezadmin_cmdb.describe import services as described
 from ezadmin_cmdb.describe.description import find
 from ezadmin_cmdb.elastic import Elastic
-from ezadmin_cmdb.errors import Forbidden, Invalid
+from ezadmin_cmdb.errors import Forbidden, Invalid, NotFound
 from ezadmin_cmdb.hosts import services as hosts
 from ezadmin_cmdb.logsearch import alerting, services
 from ezadmin_cmdb.logsearch.models import LogAlert
@@ -136,6 +137,34 @@ def test_what_a_deleted_one_has_raised_is_over(es: Elastic, module_names: Names,
     assert db.session.get(LogAlert, one) is None
 
 
+def test_who_changes_one_sees_with_own_eyes_from_then_on(
+    es: Elastic, module_names: Names, actors: dict[str, Actor]
+) -> None:
+    with unit_of_work():
+        one = alerting.add(actors["lee"], "x", WANTED).id
+        alerting.watch(es, module_names, one, NOW)
+    assert opened() == {HOSTS[0]: ("critical", 6.0)}
+    few = alerting.Wanted("log.level: error", 2, 5, "warning")
+    with pytest.raises(Forbidden):
+        alerting.change(Actor("nobody", "ui"), one, "y", few)
+    with pytest.raises(NotFound):
+        alerting.change(actors["park"], one + 1, "y", few)
+    with unit_of_work():
+        alerting.claim(NOW)
+        kept = alerting.change(actors["park"], one, " y ", few)
+        assert (kept.name, kept.owner.name, kept.threshold, kept.severity) == ("y", "park", 2, "warning")
+    with unit_of_work():
+        assert alerting.claim(NOW) == one, "it is looked at at once"
+        alerting.watch(es, module_names, one, NOW)
+    assert opened() == {HOSTS[1]: ("warning", 2.0)}, "of the hosts that park sees, and the other one is cleared"
+    change = db.session.scalars(
+        select(Change).where(Change.object_type == alerting.OBJECT_TYPE).order_by(Change.id.desc())
+    )
+    fields = change.first().fields  # type: ignore[union-attr]
+    assert fields["threshold"] == [5, 2]
+    assert fields["owner"] == ["lee", "park"]
+
+
 def test_it_sees_what_its_owner_sees(es: Elastic, module_names: Names, actors: dict[str, Actor]) -> None:
     few = alerting.Wanted("log.level: error", 1, 5, "warning")
     with unit_of_work():
@@ -227,6 +256,9 @@ def test_the_api_does_what_the_pages_do(app: Flask) -> None:
     for wrong, status in (({"q": "a or"}, 422), ({"q": " "}, 422), ({"threshold": 0}, 422), ({"severity": "ok"}, 422)):
         answer = client.post("/api/v1/log-alerts", json={**given, "name": "x", **wrong}, headers=headers)
         assert answer.status_code == status, answer.text
+    path = f"/api/v1/log-alerts/{made.json['id']}"
+    changed = client.put(path, json={**given, "name": "x", "minutes": 9}, headers=headers)
+    assert (changed.status_code, changed.json) == (200, {**made.json, "name": "x", "minutes": 9})
     assert client.delete(f"/api/v1/log-alerts/{made.json['id']}", headers=headers).status_code == 204
     assert client.delete(f"/api/v1/log-alerts/{made.json['id']}", headers=headers).status_code == 404
     assert client.get("/api/v1/log-alerts").json == []

@@ -101,6 +101,15 @@ def backtest(given: dict[str, Any]) -> alerting.Backtest:
     return alerting.backtest(elastic(), names, current_actor(), _wanted(given))
 
 
+@bp.route("/<int:alert_id>", methods=["PUT"], endpoint="change")
+@bp.arguments(LogAlertSchema)
+@bp.response(200, LogAlertSchema)
+@needs(alerting.CHANGE)
+def change(given: dict[str, Any], alert_id: int) -> LogAlert:
+    """Watch another search, or with other limits; from now on with the eyes of the caller."""
+    return alerting.change(current_actor(), alert_id, given["name"], _wanted(given))
+
+
 @bp.route("/<int:alert_id>", methods=["DELETE"], endpoint="delete")
 @bp.response(204)
 @needs(alerting.CHANGE)

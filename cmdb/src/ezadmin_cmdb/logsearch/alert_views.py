@@ -1,4 +1,4 @@
-"""Pages of alerts on searches: the list, and a new one with what the last week would have raised."""
+"""Pages of alerts on searches: the list, and the form of one with what the last week would have raised."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response
 from ezadmin_cmdb.elastic import ElasticUnavailable, elastic
 from ezadmin_cmdb.errors import DomainError, Invalid
 from ezadmin_cmdb.logsearch import alerting, pages
+from ezadmin_cmdb.logsearch.models import LogAlert
 from ezadmin_cmdb.logsearch.query import QueryError
 from ezadmin_cmdb.settings import Settings
 from ezadmin_cmdb.web.access import needs
@@ -33,34 +34,62 @@ def new() -> str:
     return _form(pages.query_of(current_actor(), pages.asked(request.args)), given)
 
 
-def _form(query: str, given: dict[str, str], wrong: DomainError | None = None) -> str:
+@bp.get("/<int:alert_id>")
+@needs(alerting.CHANGE)
+def edit(alert_id: int) -> str:
+    """The form of one that is there."""
+    one = alerting.find(current_actor(), alert_id)
+    given = {name: request.args.get(name, str(getattr(one, name))) for name in USUAL}
+    return _form(request.args.get("q", one.query), given, one)
+
+
+def _form(query: str, given: dict[str, str], one: LogAlert | None = None, wrong: DomainError | None = None) -> str:
     settings: Settings = current_app.extensions["ezadmin_settings"]
     tested, down = None, None
     try:
-        one = alerting.wanted(query, given["threshold"], given["minutes"], given["severity"])
-        tested = alerting.backtest(elastic(), settings.names, current_actor(), one)
+        tested = alerting.backtest(elastic(), settings.names, current_actor(), _wanted(query, given))
     except (QueryError, Invalid) as error:
         wrong = wrong or error
     except ElasticUnavailable as error:
         down = error
     return render_template(
-        "logs/alert_new.html", query=query, given=given, tested=tested, wrong=wrong, down=down, pages=pages,
+        "logs/alert_form.html", query=query, given=given, one=one, tested=tested, wrong=wrong, down=down, pages=pages,
         severities=alerting.SEVERITIES, most=alerting,
     )  # fmt: skip
+
+
+def _wanted(query: str, given: dict[str, str]) -> alerting.Wanted:
+    return alerting.wanted(query, given["threshold"], given["minutes"], given["severity"])
+
+
+def _given() -> tuple[str, dict[str, str]]:
+    return request.form.get("q", ""), {name: request.form.get(name, "") for name in USUAL}
 
 
 @bp.post("/new")
 @needs(alerting.CHANGE)
 def create() -> str | Response:
     """Keep it."""
-    given = {name: request.form.get(name, "") for name in USUAL}
-    query = request.form.get("q", "")
+    query, given = _given()
     try:
-        one = alerting.wanted(query, given["threshold"], given["minutes"], given["severity"])
-        made = alerting.add(current_actor(), given["name"], one)
+        made = alerting.add(current_actor(), given["name"], _wanted(query, given))
     except (QueryError, Invalid) as error:
-        return _form(query, given, error)
+        return _form(query, given, wrong=error)
     flash(_("The worker looks at it each minute: %(name)s.", name=made.name))
+    return redirect(url_for(".index"))
+
+
+@bp.post("/<int:alert_id>")
+@needs(alerting.CHANGE)
+def change(alert_id: int) -> str | Response:
+    """Keep it as it is written now."""
+    query, given = _given()
+    one = alerting.find(current_actor(), alert_id)
+    try:
+        alerting.change(current_actor(), alert_id, given["name"], _wanted(query, given))
+    except (QueryError, Invalid) as error:
+        return _form(query, given, one, error)
+    flash(_("The worker looks at it each minute: %(name)s.", name=one.name))
     return redirect(url_for(".index"))
 
 

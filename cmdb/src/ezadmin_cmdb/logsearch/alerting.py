@@ -30,7 +30,7 @@ from ezadmin_cmdb.rights import services as rights
 from ezadmin_cmdb.rights.permissions import declare
 from ezadmin_wire.names import Names
 
-CHANGE = declare("log_alert.change", _l("Alerts on searches: add and delete"))
+CHANGE = declare("log_alert.change", _l("Alerts on searches: add, change and delete"))
 OBJECT_TYPE = "log_alert"
 SEVERITIES = (WARNING, CRITICAL)
 NAME_MAX, QUERY_MAX = 128, language.LENGTH_MAX
@@ -158,18 +158,12 @@ def everything(actor: Actor) -> Sequence[LogAlert]:
 
 def add(actor: Actor, name: str, one: Wanted) -> LogAlert:
     """Watch a search from now on, with the eyes of ``actor``. Raises Forbidden, Invalid, Conflict."""
-    rights.require(actor, CHANGE)
-    rights.require(actor, services.VIEW)
-    if actor.user_id is None:
-        raise Forbidden(_("Only somebody with an account has alerts on searches."))
-    name = name.strip()
-    if not 1 <= len(name) <= NAME_MAX or not name.isprintable():
-        raise Invalid(_("The name is 1 to %(n)d characters long.", n=NAME_MAX), "name")
+    owner, name = _owner(actor), _name(name)
     if (db.session.scalar(select(func.count()).select_from(LogAlert)) or 0) >= ALERTS_MAX:
         raise Conflict(_("There are %(n)d alerts on searches already: delete some first.", n=ALERTS_MAX))
     made = LogAlert(
         name=name, query=one.query, threshold=one.threshold, minutes=one.minutes, severity=one.severity,
-        owner_id=actor.user_id,
+        owner_id=owner,
     )  # fmt: skip
     db.session.add(made)
     db.session.flush()
@@ -177,12 +171,49 @@ def add(actor: Actor, name: str, one: Wanted) -> LogAlert:
     return made
 
 
-def delete(actor: Actor, alert_id: int) -> None:
-    """Watch it no longer; what it has raised is over. Raises Forbidden, NotFound."""
+def _owner(actor: Actor) -> int:
+    rights.require(actor, CHANGE)
+    rights.require(actor, services.VIEW)
+    if actor.user_id is None:
+        raise Forbidden(_("Only somebody with an account has alerts on searches."))
+    return actor.user_id
+
+
+def _name(text: str) -> str:
+    name = text.strip()
+    if not 1 <= len(name) <= NAME_MAX or not name.isprintable():
+        raise Invalid(_("The name is 1 to %(n)d characters long.", n=NAME_MAX), "name")
+    return name
+
+
+def find(actor: Actor, alert_id: int) -> LogAlert:
+    """One of them. Raises Forbidden, NotFound."""
     rights.require(actor, CHANGE)
     found = db.session.get(LogAlert, alert_id)
     if found is None:
         raise NotFound(_("There is no such alert on a search; perhaps it was deleted."))
+    return found
+
+
+def change(actor: Actor, alert_id: int, name: str, one: Wanted) -> LogAlert:
+    """Watch another search, or with other limits. From now on it is seen with the eyes of ``actor``, who could otherwise have
+    another person's rights search what he wrote. What it has raised stays until the next look, which is soon.
+
+    Raises Forbidden, NotFound, Invalid.
+    """
+    found, owner, name = find(actor, alert_id), _owner(actor), _name(name)
+    before = _snapshot(found)
+    found.name, found.owner_id, found.checked = name, owner, None
+    found.query, found.threshold, found.minutes, found.severity = one.query, one.threshold, one.minutes, one.severity
+    db.session.flush()
+    db.session.expire(found, ["owner"])
+    changes.record(actor, OBJECT_TYPE, str(alert_id), name, before, _snapshot(found))
+    return found
+
+
+def delete(actor: Actor, alert_id: int) -> None:
+    """Watch it no longer; what it has raised is over. Raises Forbidden, NotFound."""
+    found = find(actor, alert_id)
     _clear(found, {}, "the alert on the search was deleted", reason="deleted")
     before, name = _snapshot(found), found.name
     db.session.delete(found)
@@ -193,7 +224,7 @@ def delete(actor: Actor, alert_id: int) -> None:
 def _snapshot(one: LogAlert) -> dict[str, Any]:
     return {
         "name": one.name, "query": one.query, "threshold": one.threshold, "minutes": one.minutes,
-        "severity": one.severity,
+        "severity": one.severity, "owner": one.owner.name,
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from ezadmin_cmdb.elastic import Elastic
 from ezadmin_cmdb.errors import Invalid, NotFound
 from ezadmin_cmdb.logsearch import query as language
 from ezadmin_cmdb.logsearch import services
-from ezadmin_cmdb.logsearch.services import Hit, HostScope, Search
+from ezadmin_cmdb.logsearch.services import Health, Hit, HostScope, Search
 from ezadmin_cmdb.logsearch.times import Period
 from ezadmin_cmdb.rules import services as rules
 from ezadmin_cmdb.rules.models import EventRule
@@ -32,6 +32,8 @@ BEGIN = 160
 _VARIABLE = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|\b0x[0-9a-fA-F]+\b|[0-9]+(?:[.:][0-9]+)*")
 _NUMBER = "[0-9a-fA-Fx.:-]+"
 _WORD = re.compile(r"[^\W\d_]{3,}")
+_ALONE = re.compile(r"(?<![\w.:'’])[^\W\d_]{3,}(?!\w|[.:'’]\w)")
+"""A word that Elasticsearch takes for one: not part of ``sda1``, ``a_b`` or ``a.b``."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Preview:
     looked_at: int
     matching: int
     samples: list[Hit]
+    health: Health
 
     @property
     def all_of_them(self) -> bool:
@@ -65,11 +68,12 @@ def propose(hit: Hit, everywhere: bool = False) -> Proposal:
     all hosts. Raises Invalid for an event without a text to go by."""
     source = hit.source
     message = str(source.get("message", ""))
-    begin = message.split("\n")[0][:BEGIN]
-    words = _WORD.findall(_VARIABLE.sub(" ", begin))
-    if not words:
+    line = message.split("\n")[0]
+    begin = line[:BEGIN]
+    if _WORD.search(_VARIABLE.sub(" ", begin)) is None:
         raise Invalid(_("The message of this event has no words to go by: write a rule with ezadmin-cmdb rules add."))
-    expression = _smallest(begin)
+    expression, length = _smallest(begin)
+    words = [found[0] for found in _ALONE.finditer(line[: length + 1]) if found.end() <= length]
     levels = [hit.level] if source.get("log.level") == hit.level else []
     host, program = str(source["host.id"]), str(source.get("process.name") or "")
     match = Match(
@@ -96,8 +100,8 @@ def _literal(text: str) -> str:
     return text.replace("*", "?")[:500]
 
 
-def _smallest(begin: str) -> str:
-    """The expression of as much of the message's begin as a rule takes."""
+def _smallest(begin: str) -> tuple[str, int]:
+    """The expression of as much of the message's begin as a rule takes, and of how many characters it is."""
     for length in (len(begin), 80, 40, 20):
         found = "^" + _expression(begin[:length])
         try:
@@ -105,7 +109,7 @@ def _smallest(begin: str) -> str:
         except WireError:
             continue
         if len(found) <= MAX_TEXT:
-            return found
+            return found, min(length, len(begin))
     raise Invalid(_("The message of this event has no words to go by: write a rule with ezadmin-cmdb rules add."))
 
 
@@ -131,7 +135,8 @@ def preview(elastic: Elastic, names: Names, scope: HostScope, proposal: Proposal
     matching = [
         hit for hit in page.hits if compiled.search(str(hit.source.get("message", "")).encode("utf-8", "replace"))
     ]
-    return Preview(page.total, page.total_is_lower_bound, len(page.hits), len(matching), matching[:5])
+    at_least = page.total_is_lower_bound or not page.health.whole
+    return Preview(page.total, at_least, len(page.hits), len(matching), matching[:5], page.health)
 
 
 def ignore(actor: Actor, proposal: Proposal, days: str, comment: str) -> EventRule:

@@ -25,7 +25,7 @@ from ezadmin_cmdb.logsearch import query as language
 from ezadmin_cmdb.logsearch import services
 from ezadmin_cmdb.logsearch.export import value_of
 from ezadmin_cmdb.logsearch.query import And, Node, Not, QueryError
-from ezadmin_cmdb.logsearch.services import Bucket, Histogram, Hit, Search
+from ezadmin_cmdb.logsearch.services import Bucket, Health, Histogram, Hit, Search
 from ezadmin_cmdb.web.formats import plain
 from ezadmin_wire.times import format_time, parse_time
 
@@ -240,6 +240,27 @@ def _milliseconds(value: datetime) -> int:
     return round(value.timestamp() * 1000)
 
 
+# -- how whole an answer is ---
+
+
+def missing(health: Health) -> list[str]:
+    """What an answer lacks, in words; nothing if it is whole."""
+    said = []
+    if health.timed_out:
+        said.append(str(_("Timed out: some events are missing. Take less time or more conditions.")))
+    if health.shards_failed:
+        said.append(
+            str(
+                _(
+                    "%(failed)d of %(all)d parts did not answer: events are missing",
+                    failed=health.shards_failed,
+                    all=health.shards,
+                )
+            )
+        )
+    return said
+
+
 # -- the histogram, as the script of the page draws it ---
 
 
@@ -254,8 +275,8 @@ def drawn(found: Histogram, search: Search) -> dict[str, Any]:
 
     return {
         "start": start, "end": end, "seconds": found.seconds, "total": found.total, "source": found.source,
-        "buckets": [bar(one) for one in found.buckets], "whole": found.health.whole,
-        "note": str(_("from roll-up: the pipeline's counts, exact")) if found.source == "rollup" else "",
+        "buckets": [bar(one) for one in found.buckets], "missing": " ".join(missing(found.health)),
+        "note": str(_("from roll-up: the pipeline's counts, exact")) if found.source == "rollup" and found.health.whole else "",
     }  # fmt: skip
 
 

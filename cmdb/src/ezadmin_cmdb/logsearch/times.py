@@ -37,6 +37,11 @@ class Period:
         """How long it is."""
         return self.end - self.start
 
+    @property
+    def last(self) -> datetime:
+        """The last millisecond that is within: what a text names as its end."""
+        return self.end - _MILLISECOND
+
 
 def moment(text: str, now: datetime, zone: tzinfo = UTC) -> datetime:
     """A time, or the begin of the day, hour, … that is named; ``zone``: of a time that names none. Raises ValueError."""

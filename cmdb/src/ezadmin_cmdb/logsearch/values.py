@@ -16,6 +16,7 @@ from ezadmin_cmdb.logsearch import query as language
 from ezadmin_cmdb.logsearch import services
 from ezadmin_cmdb.logsearch.fields import LogField
 from ezadmin_cmdb.logsearch.services import Health, Search
+from ezadmin_cmdb.web.formats import plain
 from ezadmin_wire.levels import LEVELS
 from ezadmin_wire.names import Names
 
@@ -27,6 +28,8 @@ TOP = 10
 _SHARD_VALUES = 2000
 """So many values each shard names: with fewer, counts of those that are rare in one would be too low."""
 COMPLETIONS = 12
+TITLE_MAX = 120
+"""Characters of a value that its completion shows."""
 _COMPLETION_SECONDS = 2
 
 
@@ -73,10 +76,13 @@ class Completion:
     end: int
 
 
-def fields(elastic: Elastic, names: Names, search: Search) -> tuple[list[FieldUse], Health]:
+def fields(
+    elastic: Elastic, names: Names, search: Search, opaque_id: str | None = None
+) -> tuple[list[FieldUse], Health]:
     """All fields, those first that the newest events of a search have. Raises QueryError, ElasticUnavailable.
 
-    Members of flattened fields (``fields.user``) are named only if such an event has them.
+    Members of flattened fields (``fields.user``) are named only if such an event has them. ``opaque_id``: here and below, of
+    :func:`ezadmin_cmdb.logsearch.services.opaque`.
     """
     all_fields = known.registry.of(elastic, names)
     body = {
@@ -84,7 +90,7 @@ def fields(elastic: Elastic, names: Names, search: Search) -> tuple[list[FieldUs
         "track_total_hits": False, "timeout": f"{services.SECONDS}s",
         "_source": {"excludes": ["message", "system.processes.list", "error.stack_trace"]},
     }  # fmt: skip
-    answer = services.asked(elastic.client(services.SECONDS + 5), body, services.indices(names, search))
+    answer = services.asked(elastic.client(services.SECONDS + 5, opaque_id), body, services.indices(names, search))
     hits = answer["hits"]["hits"]
     counts: Counter[str] = Counter()
     for hit in hits:
@@ -118,7 +124,9 @@ def _paths(value: dict[str, Any]) -> list[str]:
     return found
 
 
-def top_values(elastic: Elastic, names: Names, search: Search, field: str, *, size: int = TOP) -> TopValues:
+def top_values(
+    elastic: Elastic, names: Names, search: Search, field: str, *, size: int = TOP, opaque_id: str | None = None
+) -> TopValues:
     """The most frequent values of a field among the events of a search; beyond COUNTED_WHOLE events of a random sample.
 
     Raises Invalid for a field whose values cannot be counted (text), or that is none; QueryError; ElasticUnavailable.
@@ -126,7 +134,7 @@ def top_values(elastic: Elastic, names: Names, search: Search, field: str, *, si
     one = known.find(known.registry.of(elastic, names), field)
     if one is None or not one.countable:
         raise Invalid(_("The values of %(field)s cannot be counted.", field=field), "field")
-    client, index = elastic.client(services.SECONDS + 5), services.indices(names, search)
+    client, index = elastic.client(services.SECONDS + 5, opaque_id), services.indices(names, search)
     condition = services.condition(elastic, names, search)
     common = {"size": 0, "query": condition, "timeout": f"{services.SECONDS}s"}
     counted = services.asked(client, {**common, "track_total_hits": True}, index)
@@ -152,7 +160,9 @@ def top_values(elastic: Elastic, names: Names, search: Search, field: str, *, si
         for bucket in result.get("top", {}).get("buckets", ())
     ]
     with_field = result.get("with", {}).get("doc_count", 0)
-    return TopValues(one.name, values, events, sampled, exact, with_field, services.health_of(counted, answer))
+    health = services.health_of(answer)  # both ask the same parts
+    health = replace(health, timed_out=health.timed_out or counted["timed_out"])
+    return TopValues(one.name, values, events, sampled, exact, with_field, health)
 
 
 _BEFORE = re.compile(
@@ -161,7 +171,9 @@ _BEFORE = re.compile(
 _WORD = re.compile(r"[\w@.\-]*$")
 
 
-def complete(elastic: Elastic, names: Names, search: Search, text: str, at: int | None = None) -> list[Completion]:
+def complete(
+    elastic: Elastic, names: Names, search: Search, text: str, at: int | None = None, opaque_id: str | None = None
+) -> list[Completion]:
     """What may follow in ``text`` at the caret (``at``; else its end): names of fields, or values that events of ``search`` have.
 
     Values come of the hosts of the search only. Raises ElasticUnavailable.
@@ -174,8 +186,8 @@ def complete(elastic: Elastic, names: Names, search: Search, text: str, at: int 
         start = before.start("value") + shift
         typed = before["value"].lstrip('"')
         return [
-            Completion("value", _written(value), value, start, len(head) + shift)
-            for value in _values(elastic, names, search, one, typed)
+            Completion("value", _written(value), plain(value[:TITLE_MAX]), start, len(head) + shift)
+            for value in _values(elastic, names, search, one, typed, opaque_id)
         ]
     match = _WORD.search(head)
     word = match[0] if match is not None else ""
@@ -200,7 +212,9 @@ def _written(value: str) -> str:
     return plain if plain == value else language.value_text(language.Value((value,), True))
 
 
-def _values(elastic: Elastic, names: Names, search: Search, field: LogField, typed: str) -> list[str]:
+def _values(
+    elastic: Elastic, names: Names, search: Search, field: LogField, typed: str, opaque_id: str | None
+) -> list[str]:
     if field.name == "log.level":
         return [one for one in LEVELS if one.startswith(typed.lower())]
     if field.type == known.BOOLEAN:
@@ -218,6 +232,7 @@ def _values(elastic: Elastic, names: Names, search: Search, field: LogField, typ
         "size": 0, "track_total_hits": False, "timeout": f"{_COMPLETION_SECONDS}s", "query": condition,
         "aggs": {"values": {"terms": terms}},
     }  # fmt: skip
-    answer = services.asked(elastic.client(_COMPLETION_SECONDS + 3), body, services.indices(names, search))
+    client = elastic.client(_COMPLETION_SECONDS + 3, opaque_id)
+    answer = services.asked(client, body, services.indices(names, search))
     buckets = answer.get("aggregations", {}).get("values", {}).get("buckets", ())
     return [str(one["key"]) for one in buckets if str(one["key"]).startswith(typed)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from flask import (
@@ -39,6 +40,7 @@ bp = Blueprint("logs", __name__, url_prefix="/logs")
 SHOWN = 100
 CONTEXT_LINES, CONTEXT_MAX = 20, services.LINES_MAX
 WIDTHS = ("file", "host", "scope")
+TOTAL = "Ezadmin-Lines"
 
 
 def _settings() -> Settings:
@@ -124,7 +126,7 @@ def fields() -> str:
 
 
 def _fields() -> dict[str, Any]:
-    found, health = values.fields(elastic(), _settings().names, _search())
+    found, health = values.fields(elastic(), _settings().names, _search(), _run())
     return {"fields": found, "health": health}
 
 
@@ -134,7 +136,7 @@ def top_values() -> str:
     """The most frequent values of a field."""
     field = request.args.get("field", "")
     return _part("logs/_values.html", lambda: {
-        "top": values.top_values(elastic(), _settings().names, _search(), field)
+        "top": values.top_values(elastic(), _settings().names, _search(), field, opaque_id=_run())
     })  # fmt: skip
 
 
@@ -146,7 +148,7 @@ def complete() -> Response:
     search = pages.search_of(
         current_actor(), pages.Asked(since=found.since, until=found.until, host=found.host), time_zone()
     )
-    return jsonify([vars(one) for one in values.complete(elastic(), _settings().names, search, text, at)])
+    return jsonify([vars(one) for one in values.complete(elastic(), _settings().names, search, text, at, _run())])
 
 
 @bp.post("/cancel")
@@ -205,19 +207,23 @@ def tail() -> Response:
         zone=search.zone,
     )  # fmt: skip
     rows = render_template("logs/_rows.html", hits=list(reversed(new.lines)), asked=found, pages=pages)
-    return jsonify(rows=rows, lines=len(new.lines), skipped=new.skipped, cursor=new.cursor)
+    missing = " ".join(pages.missing(new.health))
+    return jsonify(rows=rows, lines=len(new.lines), skipped=new.skipped, cursor=new.cursor, missing=missing)
 
 
 @bp.get("/export")
 @needs(services.VIEW)
 def export() -> Response:
-    """All events of a search as a file."""
-    found = pages.asked(request.args)
+    """All events of a search as a file; with ``count`` a header says how many there will be, for who shows the progress."""
+    found, search = pages.asked(request.args), _search()
     kind: exporting.Format = "csv" if request.args.get("format") == "csv" else "ndjson"
     columns = [] if "whole" in request.args else ["@timestamp", *found.columns]
-    lines = exporting.export(elastic(), _settings().names, _search(), columns=columns, format=kind, sort=found.sort)
+    lines = exporting.export(elastic(), _settings().names, search, columns=columns, format=kind, sort=found.sort)
     answer = Response(stream_with_context(lines), mimetype=exporting.MEDIA_TYPES[kind].partition(";")[0])
     answer.headers["Content-Disposition"] = f'attachment; filename="logs.{kind}"'
+    if "count" in request.args:
+        with suppress(ElasticUnavailable):  # the lines are what matters
+            answer.headers[TOTAL] = exporting.count(elastic(), _settings().names, search)
     return answer
 
 

@@ -41,37 +41,57 @@
     $("log-results").classList.toggle("one-line", on);
     button?.setAttribute("aria-pressed", String(on));
   };
-  let running = null;
-  const run = async () => {
-    const id = crypto.getRandomValues(new Uint32Array(3)).join("-");
-    const giving = new AbortController();
-    running = { id, giving };
-    status(texts.searching, true);
-    const more = { run: id };
-    const results = get("results", more, giving.signal).then((answer) => answer.text()).then((markup) => {
-      $("log-results").replaceChildren(fragment(markup));
-      reveal($("log-results"));
-      oneLine();
-    });
-    const bars = get("histogram", more, giving.signal).then((answer) => answer.json()).then(draw);
-    const fields = get("fields", {}, giving.signal).then((answer) => answer.text()).then((markup) => {
-      $("log-fields-list").replaceChildren(fragment(markup));
-    });
-    const done = await Promise.allSettled([results, bars, fields]);
-    if (giving.signal.aborted) return;
-    running = null;
-    status(done.some((one) => one.status === "rejected") ? texts.failed : "");
+  // All that this page has Elasticsearch look for at a time has one id, by which a cancel ends it there.
+  const begun = () => ({ id: crypto.getRandomValues(new Uint32Array(3)).join("-"), giving: new AbortController() });
+  let running = null, live = null;
+  const under = async (ask) => {
+    running ??= { ...begun(), parts: 0, slow: setTimeout(status, 200, texts.searching, true) };
+    const mine = running;
+    mine.parts += 1;
+    try {
+      return await ask({ run: mine.id }, mine.giving.signal);
+    } finally {
+      mine.parts -= 1;
+      if (running === mine && !mine.parts) {
+        running = null;
+        clearTimeout(mine.slow);
+        if (live) liveStatus();
+        else status("");
+      }
+    }
   };
+  const run = async () => {
+    const parts = [
+      under(async (more, signal) => {
+        $("log-results").replaceChildren(fragment(await (await get("results", more, signal)).text()));
+        reveal($("log-results"));
+        oneLine();
+      }),
+      under(async (more, signal) => draw(await (await get("histogram", more, signal)).json())),
+      under(async (more, signal) => {
+        $("log-fields-list").replaceChildren(fragment(await (await get("fields", more, signal)).text()));
+      }),
+    ];
+    const { signal } = running.giving;
+    const done = await Promise.allSettled(parts);
+    if (!signal.aborted && done.some((one) => one.status === "rejected")) status(texts.failed);
+  };
+  const end = (id) => fetch("/logs/cancel", {
+    method: "POST", keepalive: true, body: new URLSearchParams({ run: id }), headers: { "X-CSRFToken": root.dataset.csrf },
+  }).catch(() => {});
   const cancel = async () => {
     if (!running) return;
-    const { id, giving } = running;
+    const { id, giving, slow } = running;
     running = null;
+    clearTimeout(slow);
     giving.abort();
     status(texts.cancelled);
-    await fetch("/logs/cancel", {
-      method: "POST", body: new URLSearchParams({ run: id }), headers: { "X-CSRFToken": root.dataset.csrf },
-    }).catch(() => {});
+    await end(id);
+    setTimeout(end, 1000, id); // what was still on its way to Elasticsearch
   };
+  addEventListener("pagehide", () => { // another search, another page
+    for (const one of [running, looking]) if (one) end(one.id);
+  });
 
   // -- the histogram ---
   const GROUPS = [
@@ -99,6 +119,8 @@
     $("log-hist-text").textContent = `${number.format(data.total)} ${texts.events} · ${texts.about} ${spell(data.seconds)}`;
     $("log-hist-note").hidden = !data.note;
     $("log-hist-note").textContent = data.note;
+    $("log-hist-missing").hidden = !data.missing;
+    $("log-hist-missing").querySelector("span").textContent = data.missing;
     for (const key of $("log-legend").querySelectorAll("[data-levels]")) {
       const levels = key.dataset.levels.split(" ");
       const count = data.buckets.reduce((all, bucket) => all + sum(bucket[2], levels), 0);
@@ -154,7 +176,10 @@
     for (const bucket of drawn.buckets.slice(low, high + 1)) {
       for (const [level, count] of Object.entries(bucket[2])) counts[level] = (counts[level] || 0) + count;
     }
-    const levels = Object.entries(counts).map(([level, count]) => `${level} ${number.format(count)}`).join(", ");
+    const levels = [...$("log-legend").querySelectorAll("[data-levels]")].flatMap((key) => {
+      const count = sum(counts, key.dataset.levels.split(" "));
+      return count ? [`${key.querySelector(".log-level").textContent} ${number.format(count)}`] : [];
+    }).join(", ");
     const span = `${exact.format(drawn.buckets[low][0])} – ${exact.format(drawn.buckets[high][1])}`;
     $("log-bar-text").textContent = `${span}: ${number.format(total(counts))} ${texts.events}${levels ? `, ${levels}` : ""}`;
     $("log-bars").title = $("log-bar-text").textContent;
@@ -203,10 +228,11 @@
     bars.addEventListener("keydown", (event) => {
       if (!drawn) return;
       const last = drawn.buckets.length - 1;
-      const step = { ArrowLeft: -1, ArrowRight: 1, Home: -last, End: last }[event.key];
-      if (step !== undefined) {
+      const place = { Home: 0, End: last }[event.key], step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (place !== undefined || step !== undefined) {
         event.preventDefault();
-        const to = drawn.to === null ? (step > 0 ? 0 : last) : Math.min(last, Math.max(0, drawn.to + step));
+        const next = drawn.to === null ? (step > 0 ? 0 : last) : Math.min(last, Math.max(0, drawn.to + step));
+        const to = place ?? next;
         mark(event.shiftKey && drawn.from !== null ? drawn.from : to, to);
       } else if (event.key === "Enter" && drawn.from !== null) {
         zoom();
@@ -265,16 +291,21 @@
   };
   const history = () => { try { return JSON.parse(kept("logs.history") || "[]"); } catch { return []; } };
   const complete = async () => {
-    looking?.abort();
-    looking = new AbortController();
+    if (looking) {
+      looking.giving.abort();
+      end(looking.id);
+      looking = null;
+    }
     if (input.value === "") {
       offer(history().map((text) => ({ text, title: text, hint: texts.recent, start: 0, end: 0, whole: true })));
       return;
     }
+    const mine = looking = begun();
     try {
-      const more = { text: input.value, at: input.selectionStart };
-      offer(await (await get("complete", more, looking.signal)).json());
+      const more = { text: input.value, at: input.selectionStart, run: mine.id };
+      offer(await (await get("complete", more, mine.giving.signal)).json());
     } catch { /* writing goes on without */ }
+    if (looking === mine) looking = null;
   };
   input.addEventListener("input", () => {
     clearTimeout(typing);
@@ -337,10 +368,19 @@
     link.setAttribute("aria-expanded", "true");
   };
   const further = async (link) => {
-    const place = link.closest("p");
-    const answer = await fetch(link.href);
-    if (!answer.ok) { status(texts.failed); return; }
-    const found = fragment(await answer.text());
+    const place = link.closest("p"), address = new URL(link.href);
+    let found;
+    try {
+      found = await under(async (more, signal) => {
+        address.searchParams.set("run", more.run);
+        const answer = await fetch(address, { signal });
+        if (!answer.ok) throw new Error(String(answer.status));
+        return fragment(await answer.text());
+      });
+    } catch (error) {
+      if (error.name !== "AbortError") status(texts.failed);
+      return;
+    }
     const rows = found.querySelectorAll(".log-table tbody > tr"), next = found.querySelector("p.log-more");
     if (rows.length) $("log-results").querySelector(".log-table tbody").append(...rows);
     place.replaceWith(...(next ? [next] : rows.length ? [] : [found]));
@@ -365,8 +405,11 @@
     const field = event.target.closest?.(".log-field"), place = field?.querySelector(".log-values");
     if (!field?.open || !place || place.childElementCount) return;
     try {
-      place.replaceChildren(fragment(await (await get("values", { field: field.dataset.field })).text()));
-    } catch { place.textContent = texts.failed; }
+      await under(async (more, signal) => {
+        const answer = await get("values", { ...more, field: field.dataset.field }, signal);
+        place.replaceChildren(fragment(await answer.text()));
+      });
+    } catch (error) { place.textContent = error.name === "AbortError" ? "" : texts.failed; }
   }, true);
   const fields = $("log-fields");
   if (fields) fields.open = matchMedia("(min-width: 768px)").matches;
@@ -391,19 +434,27 @@
         file = await (await window.showSaveFilePicker({ suggestedName: link.dataset.export })).createWritable();
       } catch { return; }
       said.hidden = false;
-      let lines = 0;
+      // the first line of CSV is its head, and a line that is quoted may hold further ones
+      const csv = link.dataset.export.endsWith(".csv");
+      let lines = csv ? -1 : 0, quoted = false;
       try {
-        const answer = await fetch(link.href);
+        const answer = await fetch(`${link.href}&count=1`);
         if (!answer.ok) throw new Error(String(answer.status));
+        const all = answer.headers.get("Ezadmin-Lines");
         const counted = new TransformStream({
           transform(chunk, onward) {
-            for (const one of chunk) if (one === 10) lines += 1;
-            said.textContent = `${texts.exporting} ${number.format(lines)} ${texts.lines}`;
+            for (const one of chunk) {
+              if (csv && one === 34) quoted = !quoted;
+              else if (one === 10 && !quoted) lines += 1;
+            }
+            const n = number.format(Math.max(0, lines));
+            const progress = (all ? texts.of.replace("{all}", number.format(all)) : texts.lines).replace("{n}", n);
+            said.textContent = `${texts.exporting} ${progress}`;
             onward.enqueue(chunk);
           },
         });
         await answer.body.pipeThrough(counted).pipeTo(file);
-        said.textContent = `${texts.exported} ${number.format(lines)} ${texts.lines}`;
+        said.textContent = `${texts.exported} ${texts.lines.replace("{n}", number.format(Math.max(0, lines)))}`;
       } catch {
         said.textContent = texts.incomplete;
       }
@@ -412,7 +463,6 @@
 
   // -- live ---
   const CAP = 2000;
-  let live = null;
   const RATE_SECONDS = 10;
   const rate = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
   const perSecond = () => {
@@ -426,6 +476,7 @@
     if (!live.paused) parts.push(`${rate.format(perSecond())} ${texts.rate}`);
     if (live.skipped) parts.push(`${texts.skipped} ${number.format(live.skipped)}`);
     if (live.dropped) parts.push(`${texts.dropped} ${number.format(live.dropped)}`);
+    if (live.missing) parts.push(live.missing);
     status(parts.join(" · "));
   };
   const look = async () => {
@@ -440,6 +491,7 @@
       if (mine.cursor) rows.forEach((row) => row.classList.add("log-new"));
       body.prepend(...rows);
       mine.cursor = found.cursor;
+      mine.missing = found.missing;
       mine.lines += found.lines;
       mine.skipped += found.skipped;
       const all = body.querySelectorAll(".log-row");
@@ -484,7 +536,8 @@
     scroll.append(table);
     $("log-results").replaceChildren(scroll);
     live = {
-      cursor: null, lines: 0, skipped: 0, dropped: 0, paused: false, timer: 0, recent: [], began: performance.now(),
+      cursor: null, lines: 0, skipped: 0, dropped: 0, paused: false, timer: 0, recent: [], missing: "",
+      began: performance.now(),
     };
     liveStatus();
     look();

@@ -28,7 +28,9 @@ def _shown(match: re.Match[str]) -> str:
 
 def finalize(value: Any) -> Any:
     """What every ``{{ … }}`` of a template goes through before its markup is escaped: no page can forget it."""
-    if isinstance(value, str) and not isinstance(value, Markup):
+    if isinstance(value, Markup):  # also a translation with values in it
+        return Markup(plain(str(value)))  # noqa: S704 - it was markup before  # nosec B704
+    if isinstance(value, str):
         return plain(value)
     return "" if value is None else value
 
