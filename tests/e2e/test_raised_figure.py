@@ -274,8 +274,8 @@ def test_a_host_that_is_down_is_one_alert_and_one_mail(machine: Machine, smtp: M
     machine.told_by_mail(smtp.port)
     machine.limit(CPU, warning_raise=9, no_data=SILENT_SECONDS + 20)
     machine.limit(RUNNING, warning_raise=999_999, no_data=SILENT_SECONDS + 20)
+    wait_until(machine.has_figures, 40, "the agent runs")
     machine.look()  # the limits hold, and it is heard of
-    wait_until(machine.has_figures, 25, "figures")
     assert machine.agent.stop() == 0
 
     wait_until(lambda: len(smtp.mails) == 1, SILENT_SECONDS + 30, "a mail that it is down")
