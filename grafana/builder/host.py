@@ -70,7 +70,16 @@ def build() -> dashboard.Dashboard:
     )
     made.link(
         variables.link(
-            "Host page", "${ezadmin_url}/hosts/${host_id:raw}", "This host in the web application: inventory"
+            "Graphs",
+            f"${{ezadmin_url}}/graphs/?host=${{host:percentencode}}&{links.MILLISECONDS}",
+            "Any figure of this host in the web application, same time",
+        )
+    )
+    made.link(
+        variables.link(
+            "Host page",
+            f"${{ezadmin_url}}/hosts/${{host_id:raw}}?{links.MILLISECONDS}",
+            "This host in the web application: inventory",
         )
     )
     for variable in (variables.host(), variables.host_id(), variables.interval(), variables.web_url()):

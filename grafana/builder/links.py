@@ -8,7 +8,9 @@ Link = dict[str, object]
 SERIES = "${__field.displayName:percentencode}"
 """The name of a series, where it is that of a host."""
 TIMES = "from=${__from:date:iso}&to=${__to:date:iso}"
-"""The dashboard's time range, as the web application takes it."""
+"""The dashboard's time range, as the log search takes it."""
+MILLISECONDS = "from=${__from}&to=${__to}"
+"""The same, as graphs and the page of a host take it."""
 
 
 def column(name: str) -> str:
@@ -21,8 +23,9 @@ def of_host(name: str = SERIES, page: str | None = None, query: str = "") -> lis
     log search, quoted as in an address."""
     return [
         link("Dashboard of the host", f"/d/{variables.HOST}?var-host={name}&${{__url_time_range}}"),
-        link("Host page in ezadmin", f"${{ezadmin_url}}/hosts/{page or name}", True),
+        link("Host page in ezadmin", f"${{ezadmin_url}}/hosts/{page or name}?{MILLISECONDS}", True),
         link("Logs in ezadmin", f"${{ezadmin_url}}/logs/?q={query}&{TIMES}&host={name}", True),
+        link("Graphs in ezadmin", f"${{ezadmin_url}}/graphs/?host={name}&{MILLISECONDS}", True),
     ]
 
 

@@ -91,7 +91,7 @@ def _hosts() -> panels.Table:
             panels.by_name("Host", links=links.of_host(links.column("host.name"))),
             *(panels.by_name(name, unit="short") for name in NAMES),
             panels.by_name("Errors and worse", unit="short",
-                           links=links.of_host(links.column("host.name"), query=SEVERE_ENCODED)[2:]),
+                           links=links.of_host(links.column("host.name"), query=SEVERE_ENCODED)[2:3]),
         ],
     )  # fmt: skip
 

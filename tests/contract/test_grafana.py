@@ -59,7 +59,7 @@ MINUTELY = {name for one in COLLECTORS for name in one.slow} | {
     f.name for one in COLLECTORS if one.seconds for f in one.fields
 }
 
-PAGES = ("${ezadmin_url}/hosts/", "${ezadmin_url}/logs/?")
+PAGES = ("${ezadmin_url}/hosts/", "${ezadmin_url}/logs/?", "${ezadmin_url}/graphs/?")
 """Pages of the web application that links lead to."""
 
 MAY_BE_EMPTY = {
@@ -343,6 +343,8 @@ def test_links_lead_to_the_web_application_and_to_dashboards_that_exist() -> Non
             assert link.startswith(PAGES) or (own and own[1] in dashboards()), link
             if "/logs/" in link:
                 assert "from=${__from:date:iso}&to=${__to:date:iso}" in link
+            if "/graphs/" in link or "/hosts/$" in link:
+                assert "from=${__from}&to=${__to}" in link
             if own:
                 assert "${__url_time_range}" in link
                 asked = re.findall(r"var-(\w+)=", link)

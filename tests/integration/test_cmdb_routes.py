@@ -198,6 +198,8 @@ BY_HAND = {
     **{f"api_logs.{name} GET": "events.view" for name in ("search", "histogram", "values", "context", "export")},
     "graphs.show GET": "metrics.view",
     "graphs.history GET": "metrics.view",
+    "graphs.faster_state GET": "command.sample",
+    "graphs.measure_faster POST": "command.sample",
     "logs.cancel POST": "events.view",
     "logs.ignore_page GET": "rules.change",
     "logs.ignore POST": "rules.change",
@@ -225,7 +227,6 @@ API_METHODS = {"GET": "view", "POST": "change", "PATCH": "change", "DELETE": "de
 NOT_ABOUT_ONE = (
     "bulk", "bulk-delete", "import", "errors.csv", "options", "filter", "count", "decide", "decisions", "/commands",
     "/commands/export.csv", "/send", "/fleet/", "/logs/", "/logs/histogram", "/logs/fields", "/logs/complete", "/logs/cancel",
-    "/graphs/history",
 )  # fmt: skip
 """Endings of routes whose answer names no host."""
 BODIES = {
@@ -248,9 +249,11 @@ MORE = {
     "alert.acknowledge": ["alert.view"],
     "notification_channel.change": ["alert.view"], "notification_rule.change": ["alert.view"],
     "log_alert.change": ["events.view"], "rules.change": ["events.view"],
-    "command.view": ["command.inventory"], "agent_config.view": ["host.view"],
+    "command.view": ["command.inventory"], "command.sample": ["metrics.view"], "agent_config.view": ["host.view"],
 }  # fmt: skip
 """What else a route needs: which kind of command it is stands in the request; whose configuration, in its address."""
+OF_CHOSEN_HOSTS = ("graphs.history", "graphs.faster_state", "graphs.measure_faster")
+"""They are asked for one host, which stands in the address."""
 ONLY_ADMINISTRATORS = {
     "users.reset_password POST", "users.unlock POST", "users.reset_second_factor POST", "users.end_sessions POST",
 }  # fmt: skip
@@ -426,6 +429,12 @@ def ask(world: World, client: FlaskClient, endpoint: str, rule: str, method: str
     if endpoint.startswith(("logs.", "api_logs.")) and method == "GET":
         about = {"index": index, "id": event, "field": "host.name"}
         return client.get(path.replace("<rule_id>", rule_of(world)), query_string=about)
+    if endpoint in OF_CHOSEN_HOSTS:
+        world.fresh(find("host"), n)
+        with app.app_context(), unit_of_work():
+            hosts.set_state(KIM, make("host", n), "active")  # also one that was rejected before
+        headers = {"X-CSRFToken": world.guard(client)}
+        return client.open(path, method=method, query_string={"host": host_id(n)}, headers=headers)
     if endpoint == "commands.confirm" and method == "GET":
         return client.get(path, query_string=ALL_THAT_MATCH)
     if endpoint == "log_alerts.edit":
@@ -593,6 +602,7 @@ def test_each_route_for(app: Flask, world: World, person: str) -> None:
                 world.changed()
             api = rule.startswith("/api/")
             one = "object_id" in rule or "host_id" in rule or endpoint.endswith(("logs.event", "logs.context"))
+            one = one or endpoint in OF_CHOSEN_HOSTS
             fine = range(200, 400)
             if need == PUBLIC:
                 allowed: Any = range(200, 500)

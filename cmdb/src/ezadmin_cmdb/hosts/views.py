@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
@@ -30,6 +31,7 @@ from ezadmin_cmdb.thresholds.explaining import limit_text
 from ezadmin_cmdb.web.access import needs
 from ezadmin_cmdb.web.formats import moment
 from ezadmin_cmdb.web.signin import current_actor
+from ezadmin_wire.times import format_time
 
 bp = Blueprint("hosts", __name__, url_prefix="/hosts")
 drifts = Blueprint("drifts", __name__, url_prefix="/drifts")
@@ -52,8 +54,19 @@ def show(object_id: str) -> str:
     return render_template(
         "hosts/show.html", host=host, liveness=services.liveness(host), grafana=_settings().grafana_url,
         may_change=services.may(current_actor(), services.HOST_CHANGE, host), d=HOST, explained=values.explain(host),
-        policy_titles=policies.TITLES, own=bool(own_parts.ids([host.id])), **_live(host),
+        policy_titles=policies.TITLES, own=bool(own_parts.ids([host.id])), time=_time(), **_live(host),
     )  # fmt: skip
+
+
+def _time() -> dict[str, Any] | None:
+    """The time that one comes with, for what leads on: in words, as graphs take it, and as the log search does."""
+    try:
+        first, last = (int(request.args.get(name, "")) for name in ("from", "to"))
+        begin, end = (datetime.fromtimestamp(one / 1000, UTC) for one in (first, last))
+    except (ValueError, OverflowError, OSError):
+        return None
+    exact = {"from": format_time(begin), "to": format_time(end)}
+    return {"begin": begin, "end": end, "graphs": {"from": first, "to": last}, "logs": exact}
 
 
 @bp.post("/<uuid:object_id>/values")

@@ -224,9 +224,9 @@ def pivots(hit: Hit, grafana: str | None) -> dict[str, str]:
     """Where one goes from an event: its host, what was changed and how the figures were at that time."""
     host, name = str(hit.source.get("host.id", "")), str(hit.source.get("host.name", ""))
     first, last = hit.time - _AROUND, hit.time + _AROUND
-    times = {"from": _milliseconds(first), "to": _milliseconds(last)}
+    times: dict[str, Any] = {"from": _milliseconds(first), "to": _milliseconds(last)}
     found = {
-        "host": url_for("hosts.show", object_id=host),
+        "host": url_for("hosts.show", object_id=host, **times),
         "changes": url_for("changes.index", object_id=host, time__gte=format_time(first), time__lte=format_time(last)),
         "around": Asked(host=host, since=format_time(first), until=format_time(last)).address(),
         "graphs": f"{url_for('graphs.show')}?{urlencode({'host': host, **times})}",
