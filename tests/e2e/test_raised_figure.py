@@ -50,12 +50,19 @@ class Machine:
 
     def __init__(self, client: FlaskClient, agent: Process, host_id: str, url: str) -> None:
         self.client, self.agent, self.host_id, self.url = client, agent, host_id, url
+        self.status = agent.log.parent / "agent" / "status.json"
         self._headers = {"X-CSRFToken": csrf(client)}
 
     def look(self) -> None:
         """Let the agent look at the disks at once: it does so at its start, then each minute."""
         assert self.agent.stop() == 0
+        self.start()
+
+    def start(self) -> None:
+        """Start the agent; back when it has looked, and so can be stopped again."""
+        begun = time.time()
         self.agent.start()
+        wait_until(lambda: self.status.exists() and self.status.stat().st_mtime > begun, 40, "the agent runs")
 
     def add(self, path: str, **values: Any) -> int:
         answer = self.client.post(f"/api/v1/{path}", json=values, headers=self._headers)
